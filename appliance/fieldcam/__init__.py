@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""fieldcam: a camera appliance for fleets of Raspberry Pis.
+
+The documented classes are imported from here. They are loaded on use, so that importing the package pulls in neither
+Flask, SQLite, ZeroMQ nor pydantic: a consumer container has none of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fieldcam.core.errors import (
+    CameraNotAvailableError,
+    CaptureFailedError,
+    CaptureServiceError,
+    ImageNotFoundError,
+    ImageTooOldError,
+    SharedVolumeError,
+)
+
+if TYPE_CHECKING:
+    from fieldcam.capture.service import CaptureServiceConfig, HostCameraCaptureService
+    from fieldcam.manager.service import ImageSyncManager
+
+_LOADED_ON_USE = {
+    "HostCameraCaptureService": "fieldcam.capture.service",
+    "CaptureServiceConfig": "fieldcam.capture.service",
+    "ImageSyncManager": "fieldcam.manager.service",
+}
+
+__all__ = [
+    "CameraNotAvailableError",
+    "CaptureFailedError",
+    "CaptureServiceConfig",
+    "CaptureServiceError",
+    "HostCameraCaptureService",
+    "ImageNotFoundError",
+    "ImageSyncManager",
+    "ImageTooOldError",
+    "SharedVolumeError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a documented class when it is first asked for."""
+    module = _LOADED_ON_USE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(module), name)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""PROCESS: the HTTP API on gunicorn; it only reads."""

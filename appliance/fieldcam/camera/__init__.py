@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Stage 1: photons to bytes."""

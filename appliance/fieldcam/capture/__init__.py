@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""PROCESS: one per camera; the only one that adds images."""

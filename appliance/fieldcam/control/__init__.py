@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The side door to a running process: requests, answers and announcements over ZeroMQ."""

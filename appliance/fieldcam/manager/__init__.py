@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""PROCESS: the only one that removes captures and writes the catalog."""
