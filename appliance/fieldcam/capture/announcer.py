@@ -70,7 +70,8 @@ class Announcer:
     def _run(self) -> None:
         waiting: dict[bytes, tuple[int, Future[bool]]] = {}
         number = 0
-        with zmq.Context.instance().socket(zmq.DEALER) as socket:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        with context.socket(zmq.DEALER) as socket:
             socket.linger = 1000
             socket.sndhwm = QUEUE
             socket.connect(f"ipc://{self._path}")

@@ -71,7 +71,8 @@ class PreviewPublisher:
         self._width = width
         self._fps = fps
         self._boot_id = clock.boot_id()
-        self._socket = zmq.Context.instance().socket(zmq.XPUB)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._socket = context.socket(zmq.XPUB)
         self._socket.linger = 0
         self._socket.sndhwm = HIGH_WATER_FRAMES
         self._socket.bind(f"ipc://{socket_path}")

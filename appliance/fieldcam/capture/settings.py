@@ -118,15 +118,24 @@ def check_fields(args: Mapping[str, Any], known: set[str]) -> None:
 def check_ranges(values: Mapping[str, Any]) -> None:
     """Refuse numbers that are none or out of range, by name."""
     for key, value in values.items():
-        if key in _LIMITS or key in _NUMBERS:
-            kinds: tuple[type, ...] = (int,) if key in _WHOLE else (int, float)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-                raise RequestInvalidError(f"{key}: {value!r} is not a number", field=key)
+        if key not in _LIMITS and key not in _NUMBERS:
+            continue
+        if not (_is_whole(value) or (_is_finite(value) and key not in _WHOLE)):
+            kind = "a whole number" if key in _WHOLE else "a number"
+            raise RequestInvalidError(f"{key}: {value!r} is not {kind}", field=key)
         if key in _LIMITS:
             low, high = _LIMITS[key]
             if not low <= value <= high or (value == 0 and low == 0):
                 above = "more than 0" if low == 0 else f"at least {low:g}"
                 raise RequestInvalidError(f"{key}: {value!r} is out of range; {above}, at most {high:g}", field=key)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def check_size(width: int | None, height: int | None, info: CameraInfo | None) -> None:

@@ -31,7 +31,7 @@ def ask(
         ProcessNotRunningError: no answer in time.
         FieldcamError: what the other process answered.
     """
-    context = zmq.Context.instance()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     with context.socket(zmq.DEALER) as socket:
         socket.linger = 0
         socket.connect(f"ipc://{socket_path}")

@@ -38,7 +38,8 @@ class Server:
 
     def __init__(self, socket_path: Path, handlers: Mapping[str, Handler]) -> None:
         self._handlers = handlers
-        self._socket = zmq.Context.instance().socket(zmq.ROUTER)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 500
         self._socket.bind(f"ipc://{socket_path}")
         self._done: list[tuple[list[bytes], Future[Result]]] = []

@@ -95,5 +95,5 @@ def is_clock_synchronized() -> bool:
     adjtimex(2) answers for chrony, timesyncd and ntpd alike. A forced `modes = 0` only reads.
     """
     buffer = ctypes.create_string_buffer(512)  # struct timex is 208 bytes on 64-bit Linux
-    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+    state: int = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
     return 0 <= state < _TIME_ERROR

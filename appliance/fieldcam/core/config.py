@@ -64,7 +64,7 @@ class CameraConfig(BaseModel):
     quality: Quality = Field(95, description="JPEG quality, 1 to 100")
     exposure: ExposureMs | None = Field(None, description="milliseconds; unset = automatic, or 100 where there is none")
     gain: Gain | None = Field(None, description="1.0 = none; unset = automatic, or 1.0 where there is none")
-    serial_number: str = Field("", max_length=128, description="serial number or id of the camera; empty = the first found")
+    serial_number: str = Field("", max_length=128, description="serial number or id; empty = the first camera found")
     device_id: int = Field(0, ge=0, le=63, description="number of the device among several")
     fps: float = Field(15.0, gt=0, le=120, description="frames a second of the preview stream")
     preview_width: Side = Field(1280, description="width of the preview stream in pixels")
@@ -111,7 +111,7 @@ class Config(BaseModel):
     live_fsync: bool = Field(False, description="make live frames durable too (wears out an SD card)")
     live_max_bytes: int | None = Field(None, ge=1_000_000, description="size of live/; unset = 15 % of RAM when in RAM")
     max_images: int = Field(100, ge=1, le=1_000_000, description="how many frames live/ holds")
-    max_capture_age_hours: float | None = Field(None, gt=0, description="age at which captures are deleted; unset = never")
+    max_capture_age_hours: float | None = Field(None, gt=0, description="age at which captures go; unset = never")
     min_free_bytes: int = Field(64_000_000, ge=0, description="below this much free space the disk counts as low")
 
     default_camera: str = Field("default", description="the camera that uses the roots of both places")
@@ -178,7 +178,9 @@ class Config(BaseModel):
         if self.capture_dir.is_relative_to(self.archive_dir) or self.archive_dir.is_relative_to(self.capture_dir):
             raise ValueError("capture_dir and archive_dir must not lie within each other")
         if self.cameras and self.default_camera not in self.cameras:
-            raise ValueError(f"default_camera is {self.default_camera!r}, but there is no [cameras.{self.default_camera}]")
+            raise ValueError(
+                f"default_camera is {self.default_camera!r}, but there is no [cameras.{self.default_camera}]"
+            )
         numbers: dict[int, str] = {}
         for name, camera in self.cameras.items():
             if camera.number in numbers:
@@ -301,7 +303,7 @@ def _flag_layer(flags: Mapping[str, Any]) -> Layer:
 
 
 def _environment_layer(environ: Mapping[str, str]) -> Layer:
-    own = {k: v for k, v in environ.items() if k.startswith(ENV_PREFIX) and k not in {"FIELDCAM_CONFIG"}}
+    own = {k: v for k, v in environ.items() if k.startswith(ENV_PREFIX) and k != "FIELDCAM_CONFIG"}
     values = _parse_environment(own)
     return Layer(values, lambda key: f"environment variable {ENV_PREFIX}{key.replace('.', '__').upper()}")
 
@@ -413,14 +415,14 @@ def _validate(layers: list[Layer]) -> Config:
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(layers, merged, error)), keys=_keys(error)) from None
+        raise ConfigError("\n".join(_explain(layers, error)), keys=_keys(error)) from None
 
 
 def _keys(error: ValidationError) -> list[str]:
     return [".".join(str(part) for part in detail["loc"]) or "config" for detail in error.errors()]
 
 
-def _explain(layers: list[Layer], merged: dict[str, Any], error: ValidationError) -> list[str]:
+def _explain(layers: list[Layer], error: ValidationError) -> list[str]:
     """Return one line per error: key, value, what is wrong, where it came from."""
     lines = []
     for detail in error.errors():
@@ -428,7 +430,7 @@ def _explain(layers: list[Layer], merged: dict[str, Any], error: ValidationError
         key = ".".join(path) or "configuration"
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden":
-            known = CameraConfig.model_fields if path[0] == "cameras" and len(path) > 2 else Config.model_fields  # noqa: PLR2004
+            known = CameraConfig.model_fields if path[0] == "cameras" and len(path) > 2 else Config.model_fields
             message = f"unknown key{_closest(path[-1], list(known))}"
         elif isinstance(detail.get("input"), str | int | float | bool):
             message = f"{detail['input']!r} is not allowed: {message}"

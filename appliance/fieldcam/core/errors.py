@@ -150,7 +150,8 @@ class StorageUnavailableError(SharedVolumeError):
 class StorageFullError(SharedVolumeError):
     """The disk has no space or no inodes left; nothing partial was kept.
 
-    What to do: free space (`image-sync-manager --cleanup`) or give the archive a larger disk. Capture resumes by itself.
+    What to do: free space (`image-sync-manager --cleanup`) or give the archive a larger disk. Capture resumes by
+    itself.
     """
 
     code = "STORAGE_FULL"

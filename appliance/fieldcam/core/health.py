@@ -76,7 +76,7 @@ def assess(
             wrong += _flaws(camera, beat)
     alive = [beat for beat in heartbeats.values() if beat is not None and beat.age_seconds(now) <= MAX_BEAT_AGE_SECONDS]
     # One dead camera among several degrades; no camera with fresh frames is unhealthy.
-    unhealthy = bool(broken) and len(broken) == len(heartbeats) or not heartbeats
+    unhealthy = len(broken) == len(heartbeats)
     return Health(
         status="unhealthy" if unhealthy else "degraded" if broken or wrong else "healthy",
         reasons=(*broken, *wrong),
@@ -107,7 +107,8 @@ def _failure(camera: str, beat: Heartbeat | None, limits: Limits, now: Instant) 
         words = "there is no frame yet" if age == float("inf") else f"the newest frame is {age:.1f} s old"
         return Reason("FRAMES_STALE", words + said, camera)
     if beat.mode == "on_demand" and not beat.delivering:
-        return Reason("CAMERA_NOT_DELIVERING", beat.last_error.message if beat.last_error else "the probe failed", camera)
+        said = beat.last_error.message if beat.last_error else "the probe failed"
+        return Reason("CAMERA_NOT_DELIVERING", said, camera)
     return None
 
 

@@ -9,7 +9,6 @@ state: `StateLog` says it once when something breaks and once when it heals.
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from fieldcam.core.clock import rfc3339
@@ -58,12 +57,17 @@ class StateLog:
 
 def set_up(process: str, level: str = "INFO", file: str | None = None) -> None:
     """Send all log lines of this process to stderr (supervisord keeps it, bounded) or to a file."""
-    formatter = logging.Formatter(f"%(asctime)s %(levelname)s {process} %(message)s")
-    formatter.formatTime = lambda record, datefmt=None: rfc3339(int(record.created * 1e9))  # type: ignore[method-assign]
-    formatter.converter = time.gmtime
+    formatter = _UtcFormatter(f"%(asctime)s %(levelname)s {process} %(message)s")
     handler: logging.Handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class _UtcFormatter(logging.Formatter):
+    """Prints times as RFC 3339 UTC."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the base's name
+        return rfc3339(int(record.created * 1e9)) if datefmt is None else super().formatTime(record, datefmt)
 
 
 def _escape(text: str, *, keep_spaces: bool = False) -> str:

@@ -42,7 +42,9 @@ def parse(stem: str) -> ParsedName | None:
     return ParsedName(int(moment.timestamp()) * 1000 + int(match["ms"]), int(match["generation"] or 1))
 
 
-def format_stem(wall_ms: int, generation: int = 1, sample_no: str | None = None, submission_no: str | None = None) -> str:
+def format_stem(
+    wall_ms: int, generation: int = 1, sample_no: str | None = None, submission_no: str | None = None
+) -> str:
     """Return the stem of a file name. The numbers must have been checked against `SAMPLE_NUMBER`."""
     moment = datetime.fromtimestamp(wall_ms // 1000, UTC)
     parts = [PREFIX, *(number for number in (sample_no, submission_no) if number)]

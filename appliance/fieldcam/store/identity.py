@@ -52,9 +52,7 @@ class Identity:
         self._saved_names = NameState(**stored["names"]) if stored else None
         self._saved_at_ns = 0
 
-    def next_stem(
-        self, wall_ms: int, sample_no: str | None = None, submission_no: str | None = None
-    ) -> str:
+    def next_stem(self, wall_ms: int, sample_no: str | None = None, submission_no: str | None = None) -> str:
         """Return a file name stem that was never given before."""
         self._names, generation = self._names.next(wall_ms)
         if self._saved_names is None or generation > self._saved_names.generation:

@@ -47,8 +47,8 @@ def iter_frames(images: Path, sidecars: Path) -> Iterator[FrameFile]:
         return
     with entries:
         for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix != IMAGE_SUFFIX or (name := parse(stem)) is None:
+            stem = entry.name.removesuffix(IMAGE_SUFFIX)
+            if stem == entry.name or (name := parse(stem)) is None:
                 continue
             if entry.is_file(follow_symlinks=False):
                 yield FrameFile(images / entry.name, sidecars / (stem + SIDECAR_SUFFIX), name)

@@ -75,17 +75,21 @@ class FrameWriter:
     @classmethod
     def for_captures(cls, volume: Volume, paths: CameraPaths, camera_number: int) -> FrameWriter:
         """Return the writer of `captures/`."""
-        return cls(
-            volume, paths.captures, paths.captures, paths.identity, camera_number=camera_number, durable=True
-        )
+        return cls(volume, paths.captures, paths.captures, paths.identity, camera_number=camera_number, durable=True)
 
     @classmethod
     def for_live(cls, volume: Volume, paths: CameraPaths, *, durable: bool, boot_id: str) -> FrameWriter:
         """Return the writer of `live/` and `metadata/`."""
         names_file = paths.run / "live_names.json"
-        return cls(
-            volume, paths.live, paths.metadata, names_file, camera_number=0, durable=durable, scope=boot_id
-        )
+        return cls(volume, paths.live, paths.metadata, names_file, camera_number=0, durable=durable, scope=boot_id)
+
+    def check(self) -> None:
+        """Make sure that the marked place is still there.
+
+        Raises:
+            StorageUnavailableError: it is not.
+        """
+        self._volume.check()
 
     def publish(self, image: bytes, sidecar: Sidecar) -> Stored:
         """Put an image and its sidecar on disk under a name of their own.
@@ -97,7 +101,7 @@ class FrameWriter:
         Raises:
             StorageUnavailableError, StorageFullError, SharedVolumeError: nothing was stored.
         """
-        self._volume.check()
+        self.check()
         if sidecar.kind == "capture" and sidecar.id is None:
             sidecar = dataclasses.replace(sidecar, id=self.identity.next_id())
         wall_ms = round(sidecar.timestamp * 1000)

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: MIT
+"""The one loop that owns the camera: live frames on their slots, captures as soon as they are asked for.
+
+Order of importance: a capture that somebody waits for, then the slot that is due, then a probe of a camera without a
+loop. A camera that fails is left alone for 1, 2, 4 … 60 seconds, for ever; a capture asked for meanwhile is tried at
+once. Everything that touches the camera happens in this thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+from fieldcam.camera.base import Camera, CameraInfo, CameraSettings
+from fieldcam.capture import pipeline
+from fieldcam.capture.journal import Journal
+from fieldcam.capture.pipeline import Origin, Taken
+from fieldcam.capture.places import Places
+from fieldcam.capture.preview import PreviewPublisher, Still
+from fieldcam.capture.schedule import Schedule, backoff_seconds
+from fieldcam.capture.settings import SettingsStore, for_request
+from fieldcam.core.clock import Clock, is_clock_synchronized
+from fieldcam.core.config import CameraConfig, Config
+from fieldcam.core.errors import (
+    CameraNotAvailableError,
+    CaptureInProgressError,
+    CaptureServiceError,
+    CaptureTimeoutError,
+    SharedVolumeError,
+)
+from fieldcam.core.frame import CaptureRequest
+from fieldcam.core.logs import StateLog, get_logger
+from fieldcam.store.writer import Stored
+
+_log = get_logger(__name__)
+RETRY_PAUSE_SECONDS = 0.2
+CLOCK_CHECK_NS = 10_000_000_000
+
+
+@dataclass(slots=True)
+class Job:
+    """A capture somebody waits for.
+
+    Attributes:
+        request: what is asked for.
+        accepted_ns: CLOCK_BOOTTIME at which it was accepted.
+        deadline_ns: CLOCK_BOOTTIME by which it must be answered.
+        store: False for a test frame, which is taken and checked but not kept.
+        answer: what was stored (None for a test frame) and the frame itself.
+    """
+
+    request: CaptureRequest
+    accepted_ns: int
+    deadline_ns: int
+    store: bool
+    answer: Future[tuple[Stored | None, Taken]]
+
+
+class Owner:
+    """Owns one camera until stopped.
+
+    Args:
+        name, camera_config, config: what is configured.
+        camera: the camera, not yet open.
+        places, journal, settings, preview: parts of the process.
+        announce: told every frame that was stored.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        camera_config: CameraConfig,
+        config: Config,
+        *,
+        camera: Camera,
+        places: Places,
+        journal: Journal,
+        settings: SettingsStore,
+        preview: PreviewPublisher,
+        announce: Any,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._camera_config = camera_config
+        self._config = config
+        self._camera = camera
+        self._places = places
+        self._journal = journal
+        self._settings = settings
+        self._preview = preview
+        self._announce = announce
+        self._clock = clock
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._is_open = False
+        self._busy_with_job = False
+        self._retry_at_ns = 0
+        self._probe_at_ns = 0
+        # Starts above every number of an earlier process of this boot, so that it rises without being remembered.
+        self._sequence = clock.boottime_ns() // 1_000_000
+        self._time_quality = "unsynchronized"
+        self._time_checked_ns = -CLOCK_CHECK_NS
+        self._camera_log = StateLog(_log, "CAMERA_FAILED", camera=name)
+        self._newest: tuple[Taken, CameraSettings] | None = None
+
+    # --- asked by other threads -----------------------------------------------------------------------------------
+
+    @property
+    def is_capturing(self) -> bool:
+        """Whether an on-demand capture is under way."""
+        return self._busy_with_job
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether the camera failed and has not delivered since."""
+        return self._camera_log.reason is not None
+
+    @property
+    def info(self) -> CameraInfo | None:
+        """What the camera is; None while it is not open."""
+        return self._camera.info if self._is_open else None
+
+    @property
+    def time_quality(self) -> str:
+        """How far wall time can be trusted."""
+        return self._time_quality
+
+    def submit(self, request: CaptureRequest, *, store: bool) -> Future[tuple[Stored | None, Taken]]:
+        """Queue a capture.
+
+        Raises:
+            CaptureInProgressError: too many wait already, or the process is stopping.
+        """
+        now = self._clock.boottime_ns()
+        job = Job(request, now, now + int(self._config.capture_timeout * 0.95e9), store, Future())
+        with self._changed:
+            if self._stopping:
+                raise CaptureInProgressError("the capture process is stopping; try again")
+            if len(self._jobs) >= self._config.capture_queue:
+                raise CaptureInProgressError(f"{len(self._jobs)} captures are waiting already; try again in a moment")
+            self._jobs.append(job)
+            self._changed.notify()
+        return job.answer
+
+    def stop(self) -> None:
+        """Let the loop end after what it is doing; captures that were accepted are still answered."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def request_stop(self) -> None:
+        """As `stop`, from a signal handler: takes no lock, so it is noticed within a second."""
+        self._stopping = True
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run until stopped."""
+        interval_ns = round(self._camera_config.interval * 1e9)
+        schedule = Schedule(self._clock.boottime_ns(), interval_ns)
+        has_loop = self._camera_config.mode == "continuous"
+        late_because = "late"
+        while not self._stopping or self._jobs:
+            self._check_clock()
+            job = self._next_job()
+            if job is not None:
+                self._answer(job)
+                late_because = "on_demand"
+                continue
+            now = self._clock.boottime_ns()
+            if now < self._retry_at_ns:
+                schedule, left_out = schedule.skip_until(now) if has_loop else (schedule, 0)
+                self._journal.skipped("camera", left_out)
+                self._wait_until(min(self._retry_at_ns, schedule.next_at_ns) if has_loop else self._retry_at_ns)
+            elif has_loop and schedule.is_due(now):
+                schedule, left_out = schedule.take(now)
+                self._journal.skipped(late_because, left_out)
+                late_because = "late"
+                self._live_frame()
+            elif not has_loop and now >= self._probe_at_ns:
+                self._probe()
+            else:
+                self._wait_until(schedule.next_at_ns if has_loop else self._probe_at_ns)
+
+    def close(self) -> None:
+        """Let go of the camera and refuse what still waits."""
+        with self._changed:
+            left, self._jobs = list(self._jobs), deque()
+        for job in left:
+            job.answer.set_exception(CameraNotAvailableError("the capture process is stopping"))
+        self._close_camera()
+
+    def _next_job(self) -> Job | None:
+        with self._changed:
+            return self._jobs.popleft() if self._jobs else None
+
+    def _wait_until(self, boottime_ns: int) -> None:
+        seconds = (boottime_ns - self._clock.boottime_ns()) / 1e9
+        with self._changed:
+            if not self._jobs and not self._stopping and seconds > 0:
+                self._changed.wait(min(seconds, 1.0))
+
+    def _live_frame(self) -> None:
+        settings = self._settings.current()
+        try:
+            taken = self._take(settings, not_before_ns=0, deadline_ns=self._shot_deadline(settings))
+        except CaptureServiceError as error:
+            self._camera_failed(error)
+            return
+        try:
+            stored = self._store(taken, CaptureRequest(kind="live"))
+        except SharedVolumeError as error:
+            self._journal.failure(error, of_camera=False)  # logged by places, once
+            return
+        self._newest = (taken, settings)
+        self._announce.recorded(stored)
+
+    def _probe(self) -> None:
+        """Take and check a frame of a camera without a loop, so that its health is known."""
+        settings = self._settings.current()
+        self._probe_at_ns = self._clock.boottime_ns() + int(self._config.status_check_interval * 1e9)
+        try:
+            taken = self._take(settings, not_before_ns=0, deadline_ns=self._shot_deadline(settings))
+        except CaptureServiceError as error:
+            self._camera_failed(error)
+            return
+        self._journal.frame(self._describe(taken, CaptureRequest(kind="live")))
+
+    def _answer(self, job: Job) -> None:
+        self._busy_with_job = True
+        try:
+            taken = self._take_for(job)
+            stored = self._store(taken, job.request) if job.store else None
+            if stored is None:
+                self._journal.frame(self._describe(taken, job.request))
+        except (CaptureServiceError, SharedVolumeError) as error:
+            if isinstance(error, SharedVolumeError):
+                self._journal.failure(error, of_camera=False)
+            self._finish(job, successful=False)
+            job.answer.set_exception(error)
+        else:
+            self._finish(job, successful=True)
+            job.answer.set_result((stored, taken))
+        finally:
+            self._busy_with_job = False
+            self._probe_at_ns = self._clock.boottime_ns() + int(self._config.status_check_interval * 1e9)
+
+    def _finish(self, job: Job, *, successful: bool) -> None:
+        if job.store and job.request.kind == "capture":
+            seconds = (self._clock.boottime_ns() - job.accepted_ns) / 1e9
+            self._journal.answered(successful=successful, seconds=seconds)
+
+    def _take_for(self, job: Job) -> Taken:
+        """Take the frame of a capture, in as many tries as configured and as fit before its deadline."""
+        settings = for_request(self._settings.current(), job.request)
+        if job.request.not_before_ns == 0 and (newest := self._fresh_newest(settings)) is not None:
+            return newest
+        not_before_ns = job.accepted_ns if job.request.not_before_ns is None else job.request.not_before_ns
+
+        last_try = stop_after_attempt(self._config.capture_tries)
+
+        def is_over(state: RetryCallState) -> bool:
+            return last_try(state) or self._clock.boottime_ns() >= job.deadline_ns
+
+        tries = Retrying(
+            stop=is_over,
+            wait=wait_fixed(RETRY_PAUSE_SECONDS),
+            retry=retry_if_exception_type(CaptureServiceError),
+            reraise=True,
+        )
+        return tries(self._try_for, job, settings, not_before_ns)
+
+    def _try_for(self, job: Job, settings: CameraSettings, not_before_ns: int) -> Taken:
+        deadline_ns = min(job.deadline_ns, self._shot_deadline(settings))
+        if self._clock.boottime_ns() >= deadline_ns:
+            raise CaptureTimeoutError("the capture waited too long for the camera")
+        try:
+            return self._take(settings, not_before_ns=not_before_ns, deadline_ns=deadline_ns)
+        except CaptureServiceError as error:
+            self._camera_failed(error)
+            raise
+
+    def _fresh_newest(self, settings: CameraSettings) -> Taken | None:
+        if self._newest is None:
+            return None
+        taken, taken_with = self._newest
+        age = (self._clock.boottime_ns() - taken.shot.exposed_at_ns) / 1e9
+        is_fresh = 0 <= age <= max(2.0 * self._camera_config.interval, 1.0)
+        return taken if is_fresh and taken_with == settings else None
+
+    def _take(self, settings: CameraSettings, *, not_before_ns: int, deadline_ns: int) -> Taken:
+        if not self._is_open:
+            self._camera.open()
+            self._is_open = True
+            self._preview.camera_ready(ready=True)
+            _log.event(logging.INFO, "CAMERA_OPENED", self._camera.info.model, camera=self._name)
+        taken = pipeline.take(self._camera, settings, not_before_ns=not_before_ns, deadline_ns=deadline_ns)
+        self._sequence += 1
+        if self._camera_log.healed("the camera delivers again"):
+            self._announce.event("camera_recovered", "", {})
+        self._retry_at_ns = 0
+        self._preview.offer(
+            Still(taken.jpeg, taken.shot.exposed_at_ns, self._sequence, taken.shot.width, taken.shot.height)
+        )
+        return taken
+
+    def _store(self, taken: Taken, request: CaptureRequest) -> Stored:
+        stored = pipeline.store(self._places, taken, self._describe(taken, request))
+        self._journal.frame(stored.sidecar)
+        return stored
+
+    def _describe(self, taken: Taken, request: CaptureRequest) -> Any:
+        info = self._camera.info
+        origin = Origin(self._name, info.backend, info.simulated)
+        return pipeline.describe(
+            taken, request, origin, sequence=self._sequence, time_quality=self._time_quality, clock=self._clock
+        )
+
+    def _camera_failed(self, error: CaptureServiceError) -> None:
+        self._journal.failure(error, of_camera=True)
+        failures = self._journal.failures_in_a_row
+        self._retry_at_ns = self._clock.boottime_ns() + int(backoff_seconds(failures) * 1e9)
+        if self._camera_log.broken(f"{error.code}: {error.message}", logging.ERROR):
+            self._announce.event("camera_failed", error.code, {"message": error.message})
+        if isinstance(error, CameraNotAvailableError):
+            self._close_camera()
+
+    def _close_camera(self) -> None:
+        self._preview.camera_ready(ready=False)
+        self._is_open = False
+        with suppress(CaptureServiceError):
+            self._camera.close()
+
+    def _shot_deadline(self, settings: CameraSettings) -> int:
+        seconds = self._config.shot_timeout + (settings.exposure_ms or 0.0) / 1000
+        return self._clock.boottime_ns() + int(seconds * 1e9)
+
+    def _check_clock(self) -> None:
+        now = self._clock.boottime_ns()
+        if now - self._time_checked_ns >= CLOCK_CHECK_NS:
+            self._time_checked_ns = now
+            if is_clock_synchronized():
+                self._time_quality = "synchronized"
+            else:
+                self._time_quality = "assumed" if self._config.clock_trust == "assume" else "unsynchronized"
+
+
+def effective_size(settings: CameraSettings, journal: Journal) -> tuple[int, int]:
+    """Return the size of the next frame as far as it is known."""
+    if settings.width is not None and settings.height is not None:
+        return settings.width, settings.height
+    return (journal.last_frame.width, journal.last_frame.height) if journal.last_frame else (0, 0)
+
+
+def settings_answer(
+    settings: CameraSettings, journal: Journal, info: CameraInfo | None, *, streaming: bool
+) -> dict[str, Any]:
+    """Return what GET settings says (contract section 4)."""
+    width, height = effective_size(settings, journal)
+    offered = info.resolutions if info is not None else ()
+    return {
+        "exposure": settings.exposure_ms,
+        "gain": settings.gain,
+        "width": width,
+        "height": height,
+        "quality": settings.quality,
+        "available_resolutions": [list(size) for size in offered],
+        "connected": info is not None and not info.simulated and journal.delivering,
+        "streaming": streaming,
+    }

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""One owner per thing: a lock on a file in `run_dir`, freed by the kernel when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fieldcam.core.durable import make_folder
+from fieldcam.core.errors import CameraInUseError
+
+
+@contextmanager
+def owned(lock_file: Path, what: str) -> Iterator[None]:
+    """Hold the lock while the block runs.
+
+    Raises:
+        CameraInUseError: another process holds it; the message names its pid.
+    """
+    make_folder(lock_file.parent)
+    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o664)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise CameraInUseError(f"{what} belongs to another process (pid {pid})", pid=pid) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_owned(lock_file: Path) -> bool:
+    """Return whether a living process holds the lock."""
+    try:
+        descriptor = os.open(lock_file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        # A shared lock is enough to ask: it fails while the owner has its exclusive one.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
