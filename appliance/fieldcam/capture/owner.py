@@ -41,7 +41,8 @@ from fieldcam.store.writer import Stored
 
 _log = get_logger(__name__)
 RETRY_PAUSE_SECONDS = 0.2
-CLOCK_CHECK_NS = 10_000_000_000
+LOOK_NS = 1_000_000_000
+CLOCK_STEP_NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -108,7 +109,10 @@ class Owner:
         # Starts above every number of an earlier process of this boot, so that it rises without being remembered.
         self._sequence = clock.boottime_ns() // 1_000_000
         self._time_quality = "unsynchronized"
-        self._time_checked_ns = -CLOCK_CHECK_NS
+        self._looked_ns = -LOOK_NS
+        self._wall_offset_ns = clock.wall_ns() - clock.boottime_ns()
+        self._left_out = (0, "")
+        self._last_live_at: str | None = None
         self._camera_log = StateLog(_log, "CAMERA_FAILED", camera=name)
         self._newest: tuple[Taken, CameraSettings] | None = None
 
@@ -170,7 +174,7 @@ class Owner:
         has_loop = self._camera_config.mode == "continuous"
         late_because = "late"
         while not self._stopping or self._jobs:
-            self._check_clock()
+            self._look_around()
             job = self._next_job()
             if job is not None:
                 self._answer(job)
@@ -179,11 +183,11 @@ class Owner:
             now = self._clock.boottime_ns()
             if now < self._retry_at_ns:
                 schedule, left_out = schedule.skip_until(now) if has_loop else (schedule, 0)
-                self._journal.skipped("camera", left_out)
+                self._leave_out(left_out, "camera")
                 self._wait_until(min(self._retry_at_ns, schedule.next_at_ns) if has_loop else self._retry_at_ns)
             elif has_loop and schedule.is_due(now):
                 schedule, left_out = schedule.take(now)
-                self._journal.skipped(late_because, left_out)
+                self._leave_out(left_out, late_because)
                 late_because = "late"
                 self._live_frame()
             elif not has_loop and now >= self._probe_at_ns:
@@ -223,6 +227,7 @@ class Owner:
             return
         self._newest = (taken, settings)
         self._announce.recorded(stored)
+        self._note_gap(stored)
 
     def _probe(self) -> None:
         """Take and check a frame of a camera without a loop, so that its health is known."""
@@ -344,14 +349,44 @@ class Owner:
         seconds = self._config.shot_timeout + (settings.exposure_ms or 0.0) / 1000
         return self._clock.boottime_ns() + int(seconds * 1e9)
 
-    def _check_clock(self) -> None:
+    def _look_around(self) -> None:
+        """About once a second: is the archive there, and did the clock jump?"""
         now = self._clock.boottime_ns()
-        if now - self._time_checked_ns >= CLOCK_CHECK_NS:
-            self._time_checked_ns = now
-            if is_clock_synchronized():
-                self._time_quality = "synchronized"
-            else:
-                self._time_quality = "assumed" if self._config.clock_trust == "assume" else "unsynchronized"
+        if now - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = now
+        self._places.check()
+        self._notice_clock_step()
+        if is_clock_synchronized():
+            self._time_quality = "synchronized"
+        else:
+            self._time_quality = "assumed" if self._config.clock_trust == "assume" else "unsynchronized"
+
+    def _notice_clock_step(self) -> None:
+        """Nothing here depends on wall time, but whoever reads the times in the sidecars wants to know."""
+        offset_ns = self._clock.wall_ns() - self._clock.boottime_ns()
+        step_ns = offset_ns - self._wall_offset_ns
+        self._wall_offset_ns = offset_ns
+        if abs(step_ns) >= CLOCK_STEP_NS:
+            _log.event(
+                logging.WARNING, "CLOCK_STEPPED", f"wall time jumped by {step_ns / 1e9:+.1f} s", camera=self._name
+            )
+            self._announce.event("clock_stepped", "", {"seconds": step_ns / 1e9})
+
+    def _note_gap(self, stored: Stored) -> None:
+        """Tell of the slots that were left out since the last live frame."""
+        slots, cause = self._left_out
+        if slots:
+            before = self._last_live_at
+            details = {"slots": slots, "from": before, "to": stored.sidecar.captured_at}
+            self._announce.event("gap", cause, details)
+        self._left_out = (0, "")
+        self._last_live_at = stored.sidecar.captured_at
+
+    def _leave_out(self, slots: int, cause: str) -> None:
+        if slots:
+            self._journal.skipped(cause, slots)
+            self._left_out = (self._left_out[0] + slots, cause)
 
 
 def effective_size(settings: CameraSettings, journal: Journal) -> tuple[int, int]:

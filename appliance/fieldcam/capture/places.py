@@ -14,7 +14,7 @@ from fieldcam.core.frame import Sidecar
 from fieldcam.core.layout import CameraPaths
 from fieldcam.core.logs import StateLog, get_logger
 from fieldcam.store.live_roll import LiveRoll
-from fieldcam.store.space import default_live_bytes
+from fieldcam.store.space import default_live_bytes, disk_usage
 from fieldcam.store.volume import Volume
 from fieldcam.store.writer import FrameWriter, Stored
 
@@ -54,6 +54,7 @@ class Places:
         self._rolled = rolled
         self._live: _Live | None = None
         self._captures: FrameWriter | None = None
+        self._was_full = False
         self._live_log = StateLog(_log, "LIVE_STORAGE_UNAVAILABLE", camera=paths.name)
         self._archive_log = StateLog(_log, "ARCHIVE_UNAVAILABLE", camera=paths.name)
 
@@ -111,8 +112,10 @@ class Places:
             stored = self._open_captures().publish(image, sidecar)
         except SharedVolumeError as error:
             self._captures = None
+            self._was_full = isinstance(error, StorageFullError)
             self._archive_log.broken(error.message, logging.ERROR)
             raise
+        self._was_full = False
         self._archive_log.healed("captures are stored again")
         return stored
 
@@ -126,7 +129,7 @@ class Places:
             self._captures = None
             self._archive_log.broken(error.message, logging.ERROR)
         else:
-            if not self._archive_is_full():
+            if self._has_space():
                 self._archive_log.healed("captures can be stored again")
 
     def close(self) -> None:
@@ -139,8 +142,13 @@ class Places:
                     _log.event(logging.WARNING, "NAMES_NOT_SAVED", error.message)
         self._captures = self._live = None
 
-    def _archive_is_full(self) -> bool:
-        return self._archive_log.reason is not None and self._archive_log.reason.startswith("no space")
+    def _has_space(self) -> bool:
+        """Return whether a disk that was full has room again; one that was never full has."""
+        if not self._was_full:
+            return True
+        usage = disk_usage(self._config.archive_dir)
+        self._was_full = usage.free_bytes <= self._config.min_free_bytes or usage.free_inodes == 0
+        return not self._was_full
 
     def _open_live(self) -> _Live:
         if self._live is None:
