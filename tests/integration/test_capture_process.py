@@ -245,11 +245,12 @@ def test_the_sequence_rises_across_restarts(tree: Tree) -> None:
 
 
 def test_the_preview_runs_only_while_somebody_watches(tree: Tree) -> None:
-    with tree.capture_process(), zmq.Context.instance().socket(zmq.SUB) as watcher:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    with tree.capture_process(), context.socket(zmq.SUB) as watcher:
         idle = tree.ask(protocol.GET_SETTINGS)["streaming"]
         watcher.connect(f"ipc://{tree.paths().preview_socket}")
         watcher.subscribe(protocol.TOPIC_PREVIEW)
-        frames = []
+        frames: list[list[bytes]] = []
         while len(frames) < 5:
             assert watcher.poll(5000)
             frames.append(watcher.recv_multipart())
@@ -276,6 +277,22 @@ def test_a_missing_tool_is_named_and_the_process_goes_on_trying() -> None:
         assert beat is not None
         assert (beat.state, beat.camera_connected, beat.delivering) == ("recovering", False, False)
         assert tree.log().count("CAMERA_FAILED") == 1
+
+
+def test_term_ends_it_soon_although_the_camera_hangs_and_leaves_no_child(tmp_path: Path) -> None:
+    tool = Path(__file__).resolve().parents[1] / "fakes" / "bin" / "rpicam-still"
+    camera = {"backend": "rpicam", "rpicam_still": str(tool)}
+    with deployed_tree({"default": camera}) as tree:
+        with tree.capture_process(FAKE_RPICAM_HOME=str(tmp_path)) as process:
+            (tmp_path / "rpicam.fault").write_text("hang ignore-term", encoding="utf-8")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            hanging = wait_until(lambda: children.read_text(encoding="ascii").split(), "a shot hangs")
+            process.terminate()
+            code = process.wait(9)
+
+        assert code == 0
+        assert tree.beat().state == "stopped"  # type: ignore[union-attr]
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in hanging), "the tool is gone", 3)
 
 
 def test_a_camera_without_a_loop_is_probed_and_stores_nothing() -> None:

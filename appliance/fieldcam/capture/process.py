@@ -38,9 +38,6 @@ from fieldcam.store.writer import Stored
 
 _log = get_logger(__name__)
 BEAT_SECONDS = 1.0
-# supervisord gives 10 s after TERM; a camera that hangs is let go of before that.
-STOP_SECONDS = 6.0
-
 Result = dict[str, Any]
 
 
@@ -79,19 +76,11 @@ class CaptureProcess:
         self._stop_requested = True
         if self._owner is not None:
             self._owner.request_stop()
-            timer = threading.Timer(STOP_SECONDS, self._let_go)
-            timer.daemon = True
-            timer.start()
-
-    def _let_go(self) -> None:
-        if self._camera is not None:
-            self._camera.close()
 
     def _run_owned(self) -> None:
         make_folder(self._paths.scratch)
         started_ns = self._clock.boottime_ns()
         camera = self._camera or make_camera(self.name, self._camera_config, self._clock, self._paths.scratch)
-        self._camera = camera
         announcer = Announcer(self._config.layout.manager_socket, self._clock)
         announcements = Announcements(self.name, announcer, self._clock)
         journal = Journal(self._paths.state / "capture_stats.json", self._clock)

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -15,6 +15,9 @@ from fieldcam.capture.service import HostCameraCaptureService, camera_flags
 from fieldcam.core import logs
 from fieldcam.core.config import load
 from fieldcam.core.errors import FieldcamError
+
+# supervisord waits 10 s after TERM before it kills.
+STOP_SECONDS = 6.0
 
 
 @click.command(name="host-camera-capture", epilog="Exit codes: docs/errors.md has one for every error.")
@@ -42,9 +45,23 @@ def command(
     else:
         logs.set_up("host-camera-capture", config.log_level, config.log_file or None)
         os.umask(0o002)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: service.stop_capture())
+        _stop_on_signals(service)
         service.start_capture()
+
+
+def _stop_on_signals(service: HostCameraCaptureService) -> None:
+    """End after the capture under way; when the camera hangs, break it off before supervisord's patience ends."""
+
+    def stop(*_: object) -> None:
+        service.stop_capture()
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
+
+    def break_off(*_: object) -> NoReturn:
+        raise SystemExit(0)  # raised in the main thread, wherever it waits for the camera; what it started is ended
+
+    signal.signal(signal.SIGALRM, break_off)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 def _print(facts: dict[str, Any], *, as_json: bool) -> None:

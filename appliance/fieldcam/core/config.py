@@ -284,6 +284,15 @@ def load(
     Raises:
         ConfigError: the file is missing or broken, or a key is unknown or its value not allowed.
     """
+    return load_with_sources(file, flags, environ)[0]
+
+
+def load_with_sources(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Config, Callable[[str], str]]:
+    """Read the configuration as `load` does; also return what says, by dotted key, which layer a value came from."""
     environ = os.environ if environ is None else environ
     layers = [
         _flag_layer(flags or {}),
@@ -291,7 +300,8 @@ def load(
         _reference_layer(environ),
         _file_layer(file, environ),
     ]
-    return _validate(layers)
+    config = _validate(layers)
+    return config, lambda key: _source_of(layers, tuple(key.split(".")))
 
 
 def _flag_layer(flags: Mapping[str, Any]) -> Layer:

@@ -15,6 +15,7 @@ import ctypes
 import errno
 import itertools
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _GONE = {errno.EIO, errno.EROFS, errno.ENODEV, errno.ENOENT, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOTCONN}
 _libc = ctypes.CDLL(None, use_errno=True)
 _counter = itertools.count()
+# A board may give a process the same pid at every boot, and a power cut may have left a file of that name.
+_run = secrets.token_hex(4)
 
 
 @contextmanager
@@ -67,7 +70,7 @@ def sync_folder(folder: Path) -> None:
 
 def write_temporary(folder: Path, name: str, data: bytes, *, durable: bool, mtime_ns: int | None = None) -> Path:
     """Write a new temporary file next to where `name` will be; nothing is left when that fails."""
-    temporary = folder / f"{TEMPORARY_PREFIX}{name}.{os.getpid()}-{next(_counter)}{TEMPORARY_SUFFIX}"
+    temporary = folder / f"{TEMPORARY_PREFIX}{name}.{os.getpid()}-{_run}-{next(_counter)}{TEMPORARY_SUFFIX}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     try:
         try:
@@ -105,7 +108,9 @@ def rename_without_overwriting(source: Path, target: Path) -> None:
         except FileExistsError:
             code = errno.EEXIST
         else:
-            source.unlink()
+            # The name is there, so this has succeeded; a source that stays is a leftover.
+            with suppress(OSError):
+                source.unlink()
             return
     if code == errno.EEXIST:
         raise NameTakenError(f"{target} exists already", path=str(target))
@@ -156,12 +161,17 @@ def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
             sync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Remove temporary files that a killed process left; the caller must own the folder. Return how many."""
+def remove_leftovers(folder: Path, name: str = "") -> int:
+    """Remove temporary files that a killed process left; return how many.
+
+    Args:
+        folder: where; without a name the caller must own all of it.
+        name: what the files were to be called, or how that begins; where others write, too, their files stay.
+    """
     removed = 0
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX):
+            if entry.name.startswith(TEMPORARY_PREFIX + name) and entry.name.endswith(TEMPORARY_SUFFIX):
                 Path(entry.path).unlink(missing_ok=True)
                 removed += 1
     return removed

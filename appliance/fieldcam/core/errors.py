@@ -5,7 +5,9 @@
     ├── ConfigError                        CONFIG_INVALID
     ├── RequestInvalidError                VALIDATION_ERROR
     ├── AuthError                          AUTH_ERROR
-    │   └── TokenInvalidError              INVALID_TOKEN
+    │   ├── TokenInvalidError              INVALID_TOKEN
+    │   └── AuthUnavailableError           AUTH_UNAVAILABLE
+    ├── ServerBusyError                    SERVER_BUSY
     ├── SharedVolumeError                  SHARED_VOLUME_ERROR
     │   ├── ImageNotFoundError             IMAGE_NOT_FOUND
     │   ├── ImageTooOldError               IMAGE_TOO_OLD
@@ -96,6 +98,28 @@ class TokenInvalidError(AuthError):
 
     code = "INVALID_TOKEN"
     http_status = 401
+
+
+class AuthUnavailableError(AuthError):
+    """The database of tokens cannot be read or written, so nobody can be let in.
+
+    What to do: look at the file in the message: its owner must be the user of `capture-api`, its disk must not be full.
+    """
+
+    code = "AUTH_UNAVAILABLE"
+    http_status = 503
+    exit_code = 74
+
+
+class ServerBusyError(FieldcamError):
+    """Every place for requests of this kind (streams, waits) is taken.
+
+    What to do: try again after the seconds of `Retry-After`, or close a stream that nobody watches.
+    """
+
+    code = "SERVER_BUSY"
+    http_status = 503
+    exit_code = 75
 
 
 class SharedVolumeError(FieldcamError):

@@ -17,7 +17,7 @@ from fieldcam.core import names
 from fieldcam.core.durable import replace_file
 from fieldcam.core.errors import ImageNotFoundError
 from fieldcam.core.names import NameState
-from fieldcam.store.reader import iter_frames
+from fieldcam.store.reader import iter_frames, iter_sidecars, read_sidecar
 
 SCHEMA = 1
 BLOCK = 64
@@ -47,7 +47,7 @@ class Identity:
         self._names = NameState(**stored["names"]) if stored else NameState()
         for frame in iter_frames(images, sidecars):
             self._names = self._names.with_seen(frame.name)
-        self._next = stored["next_id"] if stored else self._highest_id(images, sidecars) + 1
+        self._next = stored["next_id"] if stored else self._highest_id(sidecars) + 1
         self._reserved = self._next
         self._saved_names = NameState(**stored["names"]) if stored else None
         self._saved_at_ns = 0
@@ -56,14 +56,13 @@ class Identity:
         """Return a file name stem that was never given before."""
         self._names, generation = self._names.next(wall_ms)
         if self._saved_names is None or generation > self._saved_names.generation:
-            self._save()
+            self._save(self._reserved)
         return names.format_stem(wall_ms, generation, sample_no, submission_no)
 
     def next_id(self) -> int:
         """Return an id that was never given before, higher than any before."""
         if self._next >= self._reserved:
-            self._reserved = self._next + BLOCK
-            self._save()
+            self._save(self._next + BLOCK)
         self._next += 1
         return self._base + self._next - 1
 
@@ -71,14 +70,14 @@ class Identity:
         """Remember the names given lately, at most twice a minute; `now` at the end of the process."""
         due = now or boottime_ns - self._saved_at_ns >= SAVE_INTERVAL_NS
         if due and self._names != self._saved_names:
-            self._save()
+            self._save(self._reserved)
             self._saved_at_ns = boottime_ns
 
-    def _save(self) -> None:
+    def _save(self, reserved: int) -> None:
         state = {
             "schema": SCHEMA,
             "scope": self._scope,
-            "next_id": self._reserved,
+            "next_id": reserved,
             "names": {
                 "high_ms": self._names.high_ms,
                 "generation": self._names.generation,
@@ -86,6 +85,8 @@ class Identity:
             },
         }
         replace_file(self._file, json.dumps(state).encode() + b"\n", durable=self._durable)
+        # Only now: when the disk said no, nothing was reserved, and the next id has to try again.
+        self._reserved = reserved
         self._saved_names = self._names
 
     def _read(self) -> dict[str, Any] | None:
@@ -98,13 +99,14 @@ class Identity:
         except (OSError, ValueError, KeyError, TypeError):
             return None  # missing or damaged: found again from the files themselves
 
-    def _highest_id(self, images: Path, sidecars: Path) -> int:
+    def _highest_id(self, sidecars: Path) -> int:
+        """Return the highest id in any sidecar; an image may have been moved away from its own."""
         highest = 0
-        for frame in iter_frames(images, sidecars):
+        for path in iter_sidecars(sidecars):
             try:
-                number = frame.read_sidecar().id
+                number = read_sidecar(path).id
             except ImageNotFoundError:
                 continue
-            if number is not None and self._base < number < self._base + IDS_PER_CAMERA:
+            if isinstance(number, int) and self._base < number < self._base + IDS_PER_CAMERA:
                 highest = max(highest, number - self._base)
         return highest

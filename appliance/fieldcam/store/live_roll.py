@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from fieldcam.core.durable import storage_errors
 from fieldcam.core.errors import ImageNotFoundError
 from fieldcam.store.reader import iter_frames
 
@@ -38,10 +39,13 @@ class LiveRoll:
         found = []
         for frame in iter_frames(images, sidecars):
             try:
-                sidecar = frame.read_sidecar()
                 size = frame.image.stat().st_size
-            except (ImageNotFoundError, OSError):
-                order, size = (False, 0, frame.name.wall_ms), 0
+            except OSError:
+                continue
+            try:
+                sidecar = frame.read_sidecar()
+            except ImageNotFoundError:
+                order = (False, 0, frame.name.wall_ms)
             else:
                 same_boot = sidecar.boot_id == boot_id
                 order = (same_boot, sidecar.sequence if same_boot else 0, frame.name.wall_ms)
@@ -54,7 +58,11 @@ class LiveRoll:
         return len(self._entries)
 
     def make_room(self, size: int) -> list[str]:
-        """Remove what must go before a frame of `size` bytes comes; return the names removed."""
+        """Remove what must go before a frame of `size` bytes comes; return the names removed.
+
+        Raises:
+            StorageUnavailableError, SharedVolumeError: a file could not be removed; count again with a new object.
+        """
         removed = []
         while len(self._entries) > 1 and self._exceeds(len(self._entries) + 1, self._bytes + size):
             removed.append(self._remove_oldest())
@@ -84,6 +92,7 @@ class LiveRoll:
         entry = self._entries.popleft()
         self._bytes -= entry.size
         # Image first: whoever sees an image finds its sidecar.
-        entry.image.unlink(missing_ok=True)
-        entry.sidecar.unlink(missing_ok=True)
+        with storage_errors(entry.image):
+            entry.image.unlink(missing_ok=True)
+            entry.sidecar.unlink(missing_ok=True)
         return entry.image.name

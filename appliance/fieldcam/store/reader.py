@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fieldcam.core.durable import storage_errors
 from fieldcam.core.errors import ImageNotFoundError
 from fieldcam.core.frame import Sidecar
 from fieldcam.core.names import ParsedName, parse
@@ -40,18 +41,34 @@ class FrameFile:
 
 
 def iter_frames(images: Path, sidecars: Path) -> Iterator[FrameFile]:
-    """Yield the images of a folder in no order; foreign and temporary files are passed over. No file is opened."""
-    try:
-        entries = os.scandir(images)
-    except FileNotFoundError:
-        return
-    with entries:
-        for entry in entries:
-            stem = entry.name.removesuffix(IMAGE_SUFFIX)
-            if stem == entry.name or (name := parse(stem)) is None:
-                continue
-            if entry.is_file(follow_symlinks=False):
-                yield FrameFile(images / entry.name, sidecars / (stem + SIDECAR_SUFFIX), name)
+    """Yield the images of a folder in no order; foreign and temporary files are passed over. No file is opened.
+
+    Raises:
+        StorageUnavailableError, SharedVolumeError: the folder cannot be read; a missing one is empty.
+    """
+    for name, parsed in _names(images, IMAGE_SUFFIX):
+        yield FrameFile(images / name, sidecars / (name.removesuffix(IMAGE_SUFFIX) + SIDECAR_SUFFIX), parsed)
+
+
+def iter_sidecars(sidecars: Path) -> Iterator[Path]:
+    """Yield the sidecars of a folder in no order, also those whose image is gone. Raises as `iter_frames`."""
+    for name, _ in _names(sidecars, SIDECAR_SUFFIX):
+        yield sidecars / name
+
+
+def _names(folder: Path, suffix: str) -> Iterator[tuple[str, ParsedName]]:
+    with storage_errors(folder):
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
+            return
+        with entries:
+            for entry in entries:
+                stem = entry.name.removesuffix(suffix)
+                if stem == entry.name or (parsed := parse(stem)) is None:
+                    continue
+                if entry.is_file(follow_symlinks=False):
+                    yield entry.name, parsed
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -70,7 +87,7 @@ def read_sidecar(path: Path) -> Sidecar:
         raise ImageNotFoundError(f"there is no sidecar {path}", path=str(path)) from None
     except OSError as error:
         raise ImageNotFoundError(f"sidecar {path} cannot be read: {error.strerror}", path=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImageNotFoundError(f"sidecar {path} is damaged: {error}", path=str(path)) from None
 
 

@@ -59,7 +59,7 @@ class Volume:
             ) from None
         except OSError as error:
             raise StorageUnavailableError(f"{marker} cannot be read: {error.strerror}", path=str(root)) from error
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise StorageUnavailableError(f"{marker} is damaged; deploy again", path=str(root)) from None
         if found[0] != kind:
             raise StorageUnavailableError(f"{root} is a place of kind {found[0]!r}, not {kind!r}", path=str(root))

@@ -11,12 +11,12 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldcam.core.durable import make_folder, publish, remove_leftovers, storage_errors
-from fieldcam.core.errors import NameTakenError
+from fieldcam.core.durable import make_folder, publish, remove_leftovers, storage_errors, sync_folder
+from fieldcam.core.errors import ImageNotFoundError, NameTakenError
 from fieldcam.core.frame import Sidecar
 from fieldcam.core.layout import CameraPaths
 from fieldcam.store.identity import Identity
-from fieldcam.store.reader import IMAGE_SUFFIX, SIDECAR_SUFFIX
+from fieldcam.store.reader import IMAGE_SUFFIX, SIDECAR_SUFFIX, iter_frames
 from fieldcam.store.volume import Volume
 
 # A foreign file may sit on a name; more than a few in a row means that something else writes here.
@@ -64,10 +64,17 @@ class FrameWriter:
         for folder in {images, sidecars, identity_file.parent}:
             make_folder(folder)
         with storage_errors(images):
-            for folder in {images, sidecars, identity_file.parent}:
+            for folder in {images, sidecars}:
                 remove_leftovers(folder)
+            remove_leftovers(identity_file.parent, identity_file.name)  # others write there, too
             if images != sidecars:
                 _remove_lonely_sidecars(images, sidecars)
+            if durable:
+                # What a killed process left visible but not yet durable is built upon from now on.
+                for folder in {images, sidecars, identity_file.parent, volume.root}:
+                    sync_folder(folder)
+            else:
+                _remove_halves(images, sidecars)
         self.identity = Identity(
             identity_file, images, sidecars, camera_number=camera_number, durable=durable, scope=scope
         )
@@ -129,3 +136,18 @@ def _remove_lonely_sidecars(images: Path, sidecars: Path) -> None:
     for sidecar in sidecars.iterdir():
         if sidecar.suffix == SIDECAR_SUFFIX and sidecar.stem.startswith("capture_") and sidecar.stem not in stems:
             sidecar.unlink(missing_ok=True)
+
+
+def _remove_halves(images: Path, sidecars: Path) -> None:
+    """Remove frames that a power cut damaged: without fsync a name may outlive its data.
+
+    Images whose sidecar is missing stay: somebody put them there.
+    """
+    for frame in iter_frames(images, sidecars):
+        try:
+            whole = frame.image.stat().st_size == frame.read_sidecar().file_size
+        except (ImageNotFoundError, FileNotFoundError):
+            whole = not frame.sidecar.exists()
+        if not whole:
+            frame.image.unlink(missing_ok=True)
+            frame.sidecar.unlink(missing_ok=True)

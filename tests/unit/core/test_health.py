@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ LIMITS = Limits(max_image_age=10.0, status_check_interval=5.0, shot_timeout=15.0
 NOW = Instant("boot", 1_000_000_000_000, 1_700_000_000_000_000_000)
 
 
-def beat(*, frame_age: float | None = 0.5, beat_age: float = 0.2, **changes: object) -> Heartbeat:
+def beat(*, frame_age: float | None = 0.5, beat_age: float = 0.2, **changes: Any) -> Heartbeat:
     frame = None
     if frame_age is not None:
         frame = FrameNote("capture_x.jpg", "live", NOW.boottime_ns - round(frame_age * 1e9), "…", 7, 640, 480)
@@ -25,7 +26,7 @@ def beat(*, frame_age: float | None = 0.5, beat_age: float = 0.2, **changes: obj
         camera_connected=True, delivering=True, is_capturing=False, images_captured=5, error_count=0, interval=1.0,
         live_storage="ok", archive="ok", time_quality="synchronized", last_frame=frame,
     )  # fmt: skip
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(base, **changes)
 
 
 def codes(health_reasons: tuple[Reason, ...]) -> list[str]:
@@ -81,7 +82,7 @@ def test_a_dead_process_is_not_a_connected_camera() -> None:
         ({"time_quality": "unsynchronized"}, "CLOCK_UNTRUSTED"),
     ],
 )
-def test_frames_that_come_while_something_is_wrong_are_degraded(changes: dict[str, object], code: str) -> None:
+def test_frames_that_come_while_something_is_wrong_are_degraded(changes: dict[str, Any], code: str) -> None:
     health = assess({"default": beat(**changes)}, LIMITS, NOW)
 
     assert (health.status, codes(health.reasons)) == ("degraded", [code])

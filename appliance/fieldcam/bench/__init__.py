@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Measures what docs/performance.md promises, each figure beside a baseline of the same run (`fieldcam bench`)."""

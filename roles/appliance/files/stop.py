@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Stop an appliance: its supervisord, which stops its programs in order, and whatever was left without one.
+
+    stop.py CONFIG     CONFIG is the fieldcam.toml its programs were started with, a name that tells appliances apart
+
+Processes are known by their environment, which only a deployment sets so: neither a pid file that is out of date nor
+a shell where FIELDCAM_CONFIG is exported is ever taken for one. Succeeds when nothing runs. Needs nothing installed.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# supervisord stops its programs one priority after the other, each within stopwaitsecs (10) before it kills.
+PATIENCE_SECONDS = 45.0
+ORPHAN_SECONDS = 12.0
+KILL_SECONDS = 5.0
+
+
+def main() -> int:
+    """Stop, say how many processes there were, and return 1 when one would not go."""
+    config = sys.argv[1]
+    before = dict(processes(config))
+    supervisors = [pid for pid, environment in before.items() if "SUPERVISOR_ENABLED" not in environment]
+    # First those who would start others again, then those that have no one left, then without asking.
+    end(supervisors, signal.SIGTERM, PATIENCE_SECONDS)
+    end(list(dict(processes(config))), signal.SIGTERM, ORPHAN_SECONDS)
+    end(list(dict(processes(config))), signal.SIGKILL, KILL_SECONDS)
+    left = dict(processes(config))
+    if left:
+        print(f"still running: {', '.join(map(str, left))}", file=sys.stderr)
+        return 1
+    print(f"stopped: {len(before)} processes of {config}" if before else f"nothing was running of {config}")
+    return 0
+
+
+def processes(config: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield pid and environment of every process that a deployment of this configuration started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            raw = (folder / "environ").read_bytes().decode(errors="surrogateescape")
+        except OSError:
+            continue
+        environment = dict(line.split("=", 1) for line in raw.split("\0") if "=" in line)
+        if environment.get("FIELDCAM_CONFIG") == config and "APPLIANCE_REVISION" in environment:
+            yield int(folder.name), environment
+
+
+def end(pids: list[int], number: signal.Signals, seconds: float) -> None:
+    """Send a signal to processes and wait until all of them have ended, at most so long."""
+    descriptors = []
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+            descriptors.append(descriptor)
+            signal.pidfd_send_signal(descriptor, number)
+        except ProcessLookupError:
+            continue
+    until = time.monotonic() + seconds
+    for descriptor in descriptors:
+        select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
