@@ -21,7 +21,8 @@ up: $(CONTROLLER_VENV)/.installed ## Deploy to this machine and start (CAMERA=re
 		$(CONTROLLER_BIN)/python -m ansible playbook site.yml -i inventory/local $(ANSIBLE_ARGS) \
 		|| { echo 'make up: not done; the message above says why. `make logs` shows what the programs say.' >&2; exit 1; }
 	@$(APPLIANCE_RUN) '$(APPLIANCE_BIN)/fieldcam' guide --config '$(APPLIANCE_HOME)/etc/fieldcam.toml' \
-		--token-file '$(APPLIANCE_HOME)/etc/secrets/deploy.token'
+		--token-file '$(APPLIANCE_HOME)/etc/secrets/deploy.token' \
+		--stop 'make down$(if $(filter-out var,$(VAR)), VAR=$(VAR))'
 
 down: ## Stop it; pictures and settings stay
 	@python="$$(tools/find_python)"; "$$python" roles/appliance/files/stop.py '$(APPLIANCE_HOME)/etc/fieldcam.toml'

@@ -41,8 +41,8 @@ def render_errors() -> str:
         MADE_BY.format(source="appliance/fieldcam/core/errors.py"),
         "",
         "Each error has a code that never changes. The API answers with its HTTP status; a command prints one line,",
-        "`error: CODE: message`, and ends with its exit code. Besides, commands end with 0 when all is well and with 2",
-        "when an option is unknown or missing.",
+        "`error: CODE: message`, and ends with its exit code. Besides, commands end with 0 when all is well, with 2",
+        "when an option is unknown or missing, and with 70 (`INTERNAL_ERROR`) at a mistake in fieldcam itself.",
         "",
         "Log lines have codes of their own: [log-events.md](log-events.md).",
         "",
@@ -183,17 +183,35 @@ def _command_of(name: str, module_name: str) -> click.Command | None:
 def _command_lines(command: click.Command, path: str, *, depth: int) -> Iterator[str]:
     """Yield one section for a command and one for each below it."""
     context = click.Context(command, info_name=path)
-    yield from ["", f"{'#' * depth} {path}", "", inspect.cleandoc(command.help or ""), ""]
-    yield from ["```text", " ".join([path, *command.collect_usage_pieces(context)]), "```"]
+    yield from [
+        "",
+        f"{'#' * depth} {path}",
+        "",
+        *_prose(command.help),
+        "```text",
+        " ".join([path, *command.collect_usage_pieces(context)]),
+        "```",
+    ]
     records = [record for param in command.params if (record := param.get_help_record(context))]
     if records:
         yield from ["", "| option | meaning |", "|---|---|"]
         yield from (f"| `{_cell(option)}` | {_cell(meaning)} |" for option, meaning in records)
+    if command.epilog:
+        yield from ["", *_prose(command.epilog)][:-1]
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             if below is not None and not below.hidden:
                 yield from _command_lines(below, f"{path} {name}", depth=min(depth + 1, 4))
+
+
+def _prose(text: str | None) -> Iterator[str]:
+    """Yield paragraphs, each with an empty line after it; what click leaves as it is (after a backspace) is a block."""
+    for paragraph in inspect.cleandoc(text or "").split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            yield from ["```text", paragraph.removeprefix("\b\n").rstrip("\n"), "```", ""]
+        elif paragraph.strip():
+            yield from [paragraph, ""]
 
 
 def _when_and_what_to_do(error: type[FieldcamError]) -> tuple[str, str]:

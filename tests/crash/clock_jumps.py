@@ -124,7 +124,9 @@ class _Camera:
         self.boot_names.append(name)
         there = {path.name for path in self.site.paths.live.glob("*.jpg")}
         gone = set(self.boot_names[-MAX_IMAGES:]) - there
-        problems += [f"deleted: {missing}, although it is among the newest {MAX_IMAGES}" for missing in sorted(gone)[:1]]
+        problems += [
+            f"deleted: {missing}, although it is among the newest {MAX_IMAGES}" for missing in sorted(gone)[:1]
+        ]
         return problems + self._newest_problems(stored.sidecar)
 
     def capture(self, number: int) -> list[str]:

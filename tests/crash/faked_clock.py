@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
@@ -29,9 +30,7 @@ def library() -> Path | None:
     return found[0] if found else None
 
 
-def faked_process(
-    frames: int, *, jumps: int = 50, seed: int = 1, progress: Progress = no_progress
-) -> Outcome:
+def faked_process(frames: int, *, jumps: int = 50, seed: int = 1, progress: Progress = no_progress) -> Outcome:
     """Run the capture process with the simulated camera while its wall clock jumps; one try per frame.
 
     Raises:
@@ -114,16 +113,14 @@ def _judge(tree: Tree, outcome: Outcome, shown: list[str], told: int) -> None:
     years = {sidecar["captured_at"][:4] for sidecar in found}
     if len(years) < 2:
         shown.append(f"the clock of the process did not jump: every frame is of {years}")
-    before = None
-    for sidecar in found:
+    for before, sidecar in itertools.pairwise([None, *found]):
         problems = []
-        if before is not None:
+        if before is not None and sidecar is not None:
             if sidecar["sequence"] <= before["sequence"]:
                 problems.append(f"sequence: {sidecar['filename']} does not rise")
             gap = (sidecar["monotonic_ns"] - before["monotonic_ns"]) / 1e9
             if gap > LONGEST_GAP_SECONDS:
                 problems.append(f"gap: {gap:.1f} s before {sidecar['filename']}")
-        before = sidecar
         outcome.tried(problems)
     if len(found) != told:
         shown.append(f"deleted or overwritten: {told} frames were stored, {len(found)} are there")

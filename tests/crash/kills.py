@@ -29,14 +29,19 @@ from tests.crash.site import CLOCK_PLANS, CrashClock, Site, read_acks
 
 KILLS_PER_ARCHIVE = 20
 MAX_DELAY_SECONDS = 0.12
+# The others are killed while they start.
+SHARE_AFTER_FIRST_ACK = 0.75
 # Everything that changes or flushes a file, and what comes between such calls.
 TRACED = "%file,%desc"
-# Those that leave something else on disk: for mutants these are enough.
+# Those that may leave something else on disk. A kill before a call that only reads leaves what a kill before the next
+# of these leaves.
 CHANGING = frozenset(
     {"openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat2", "link", "unlink", "mkdir", "ftruncate"}
+    | {"close", "utimensat"}
 )
 FULL_CALLS = frozenset({"openat", "write", "mkdir", "rename", "renameat2"})
 FAILING_CALLS = FULL_CALLS | {"fsync", "close", "unlink", "utimensat", "read", "getdents64"}
+GATE_CALL = "pselect6"  # the publisher waits in it until the tracer is there
 MEMORY = Path("/dev/shm")
 _CALL = re.compile(r"^\d+\s+(?P<name>[a-z0-9_]+)\(")
 
@@ -128,6 +133,8 @@ def random_kills(
                 made = None if mutant == "no-reconcile" else mutant
                 job = Job(archive.site, archive.acks, plan, seed=seed * 1_000_000 + done, mutant=made)
                 with started(job) as publisher:
+                    if chance.random() < SHARE_AFTER_FIRST_ACK:
+                        publisher.wait_for_ack(archive.acks)
                     threading.Event().wait(chance.uniform(0.003, MAX_DELAY_SECONDS))
                     publisher.kill()
                     status = publisher.wait()
@@ -181,7 +188,8 @@ def exact_kills(
     Raises:
         TracerError: strace could not attach.
     """
-    files = Outcome("R1", f"kill -9 before each system call of {frames}")
+    which = "changing or closing a file, " if calls == CHANGING else ""
+    files = Outcome("R1", f"kill -9 before each system call {which}of a start with {frames}")
     catalog = Outcome("R3", "catalog after each of these kills")
     began = time.monotonic()
     for archive, where, status in _at_each_point(frames, "signal=KILL", calls, progress):
@@ -217,7 +225,7 @@ def exact_errors(
         TracerError: strace could not attach.
     """
     frames = Frames(mutant=mutant)
-    outcome = Outcome(promise, f"{error} from each {', '.join(sorted(calls))} of {frames}")
+    outcome = Outcome(promise, f"{error} from each {', '.join(sorted(calls))} of a start with {frames}")
     began = time.monotonic()
     for archive, where, status in _at_each_point(frames, f"error={error}", calls, progress):
         acks = len(read_acks(archive.acks))
@@ -279,7 +287,7 @@ def _at_each_point(
             _traced(archive, frames, None, trace)
             points = [point for point in _points(trace) if calls is None or point[0] in calls]
         tell = progress(len(points))
-        for name, nth in points:
+        for name, nth in reversed(points):  # mutants are caught in the publish, which comes after the start
             with fresh_archive(origin.folder, below=below) as archive:
                 status = _traced(archive, frames, f"inject={name}:{fault}:when={nth}", None)
                 yield archive, f"{name} no. {nth}", status
@@ -289,7 +297,8 @@ def _at_each_point(
 def _points(trace: Path) -> Iterator[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for line in trace.read_text(encoding="utf-8", errors="replace").splitlines():
-        if match := _CALL.match(line):
+        match = _CALL.match(line)
+        if match and match["name"] != GATE_CALL:
             counts[match["name"]] += 1
             yield match["name"], counts[match["name"]]
 
@@ -306,6 +315,7 @@ def _traced(archive: Archive, frames: Frames, inject: str | None, trace: Path | 
         gated=True,
     )
     with started(job) as publisher:
+        publisher.wait_at_gate()
         command = ["strace", "-f", "-p", str(publisher.pid), "-e", f"trace={TRACED}", "-o", str(trace or "/dev/null")]
         command += ["-e", inject] if inject else []
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:

@@ -28,7 +28,7 @@ from tests.crash.site import Ack
 Acknowledge = Callable[[Ack], None]
 Patches = Iterator[tuple[object, str, object]]
 CHUNK = 4096
-_real_publish = writer.publish
+_real_publish = durable.publish
 _real_write_temporary = durable.write_temporary
 _real_iter_frames = reader.iter_frames
 
@@ -40,8 +40,8 @@ class Mutant:
     Attributes:
         name: for the command line.
         mistake: in words.
-        caught_by: of `kill`, `point`, `error`, `cut`, `clock`, `catalog`. What is not named cannot notice it: a kill loses no
-            page of the kernel's cache, so it does not show a missing fsync.
+        caught_by: of `kill`, `point`, `error`, `cut`, `clock`, `catalog`. What is not named cannot notice it: a kill
+            loses no page of the kernel's cache, so it does not show a missing fsync.
         patches: (module or class, attribute, replacement), given the function that acknowledges.
     """
 
@@ -93,7 +93,7 @@ def _ack_first(acknowledge: Acknowledge) -> Patches:
 
 
 def _name_reused(_ack: Acknowledge) -> Patches:
-    yield durable, "rename_without_overwriting", lambda source, target: os.rename(source, target)  # noqa: PTH104
+    yield durable, "rename_without_overwriting", os.rename
     yield (
         identity.Identity,
         "next_stem",

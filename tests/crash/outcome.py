@@ -44,7 +44,11 @@ class Outcome:
         """The rate of failures that 95 % certainty excludes: 3/N after N tries without one."""
         if self.tries == 0:
             return "-"
-        return f"< {300 / self.tries:.2g} %" if self.failures == 0 else f"{100 * self.failures / self.tries:.1f} %"
+        return (
+            f"< {min(100, 300 / self.tries):.2g} %"
+            if self.failures == 0
+            else f"{100 * self.failures / self.tries:.1f} %"
+        )
 
 
 Progress = Callable[[], None]

@@ -32,6 +32,7 @@ NO_LOG_FLUSH = 2
 IMAGE_BYTES = 256 << 20
 CUTS_PER_DISK = 25
 MAX_DELAY_SECONDS = 0.1
+SHARE_AFTER_FIRST_ACK = 0.75
 UNMOUNT_TRIES = 50
 UNMOUNT_PAUSE_SECONDS = 0.05
 
@@ -70,12 +71,14 @@ class LoopDisk:
             RuntimeError: it stays busy.
         """
         pause = threading.Event()
+        said = ""
         for _ in range(UNMOUNT_TRIES):
             done = subprocess.run(["umount", str(self.mount_point)], capture_output=True, text=True, check=False)
             if done.returncode == 0 or not self.mount_point.is_mount():
                 return
+            said = done.stderr.strip()
             pause.wait(UNMOUNT_PAUSE_SECONDS)
-        raise RuntimeError(f"cannot unmount {self.mount_point}: {done.stderr.strip()}")
+        raise RuntimeError(f"cannot unmount {self.mount_point}: {said}")
 
     def close(self) -> None:
         """Unmount it if needed, and make sure that no loop device is left.
@@ -86,6 +89,7 @@ class LoopDisk:
         if self.mount_point.is_mount():
             self.unmount()
         pause = threading.Event()
+        left = ""
         for _ in range(UNMOUNT_TRIES):
             left = _run("losetup", "--associated", str(self._image))
             if not left:
@@ -184,6 +188,8 @@ def _one_cut(
         record=number % 2 == 0,
     )
     with started(job) as publisher:
+        if chance.random() < SHARE_AFTER_FIRST_ACK:
+            publisher.wait_for_ack(acks)
         threading.Event().wait(chance.uniform(0.01, MAX_DELAY_SECONDS))
         disk.cut_power()
         publisher.kill()

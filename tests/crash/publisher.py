@@ -31,9 +31,10 @@ from fieldcam.store.live_roll import LiveRoll
 from fieldcam.store.volume import Volume
 from fieldcam.store.writer import FrameWriter
 from tests.crash import mutants
-from tests.crash.site import CAMERA_NUMBER, Ack, ClockPlan, CrashClock, Site, sidecar_of, unique_jpeg
+from tests.crash.site import CAMERA_NUMBER, Ack, AckError, ClockPlan, CrashClock, Site, sidecar_of, unique_jpeg
 
 LIVE_IMAGES = 4
+FIRST_ACK_LOOKS = 2_000
 _PR_SET_PTRACER = 0x59616D61
 
 
@@ -49,7 +50,7 @@ class Job:
         frames: how many captures; None = until it is crashed.
         record: whether it records captures in the catalog.
         pause_ms: longest random pause after a capture: without any, the next capture's fsync saves the last one's day.
-        gated: wait for a byte before the first frame, so that a tracer can be attached.
+        gated: wait for a byte before the places are opened, so that a tracer can be attached.
     """
 
     site: Site
@@ -69,11 +70,24 @@ class Publisher:
     """A publisher that runs."""
 
     pid: int
+    ready: int
     gate: int
+
+    def wait_at_gate(self) -> None:
+        """Wait until it stands at its gate."""
+        os.read(self.ready, 1)
 
     def open_gate(self) -> None:
         """Let it begin."""
         os.write(self.gate, b"x")
+
+    def wait_for_ack(self, acks: Path) -> None:
+        """Wait until it has acknowledged a capture; a publisher that never does is no failure here."""
+        pause = threading.Event()
+        for _ in range(FIRST_ACK_LOOKS):
+            if acks.exists() and acks.stat().st_size:
+                return
+            pause.wait(0.001)
 
     def kill(self) -> None:
         """Kill it as the kernel would."""
@@ -101,6 +115,8 @@ class Publisher:
 @contextmanager
 def started(job: Job) -> Iterator[Publisher]:
     """Fork a publisher; it is gone when the block ends."""
+    unique_jpeg("")  # imports and encodes here, so that the calls of a publish are those of the store alone
+    ready_read, ready_write = os.pipe()
     gate_read, gate_write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -108,17 +124,17 @@ def started(job: Job) -> Iterator[Publisher]:
     if pid == 0:
         status = 3
         try:
-            status = _main(job, gate_read)
+            status = _main(job, ready_write, gate_read)
         except BaseException:  # noqa: BLE001 - a forked child must never return into the harness
             traceback.print_exc()
         finally:
             os._exit(status)
-    publisher = Publisher(pid, gate_write)
+    publisher = Publisher(pid, ready_read, gate_write)
     try:
         yield publisher
     finally:
-        os.close(gate_read)
-        os.close(gate_write)
+        for descriptor in (ready_read, ready_write, gate_read, gate_write):
+            os.close(descriptor)
         try:
             publisher.kill()
             os.waitpid(pid, 0)
@@ -126,19 +142,22 @@ def started(job: Job) -> Iterator[Publisher]:
             pass  # it has ended, and was waited for
 
 
-def _main(job: Job, gate: int) -> int:
+def _main(job: Job, ready: int, gate: int) -> int:
     """Publish; return 0 when all frames are done, 1 when the disk said no."""
     acks = os.open(job.acks, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # where only a parent may trace
     with mutants.applied(job.mutant, lambda ack: ack.write(acks)):
+        if job.gated:
+            os.write(ready, b"x")
+            select.select([gate], [], [])
         try:
-            _publish(job, acks, gate)
-        except FieldcamError:
+            _publish(job, acks)
+        except (FieldcamError, AckError):
             return 1
     return 0
 
 
-def _publish(job: Job, acks: int, gate: int) -> None:
+def _publish(job: Job, acks: int) -> None:
     clock = CrashClock(job.plan, job.boot_id, job.seed)
     chance = random.Random(job.seed)
     layout, paths = job.site.layout, job.site.paths
@@ -151,8 +170,6 @@ def _publish(job: Job, acks: int, gate: int) -> None:
     sequence = itertools.count(clock.boottime_ns() // 1_000_000)
     opened = closing(CatalogWriter.open(layout.catalog, "capture", clock)) if job.record else nullcontext()
     with opened as catalog:
-        if job.gated:
-            select.select([gate], [], [])
         for number in itertools.count() if job.frames is None else range(job.frames):
             kinds: tuple[Kind, ...] = ("capture", "live")
             for kind in kinds:

@@ -97,6 +97,10 @@ class Site:
         init_volume(layout.archive_dir, "archive")
 
 
+class AckError(Exception):
+    """An acknowledgement could not be written: a fault was injected there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """A capture whose `publish` returned. Written to a file on another file system, one line each."""
@@ -106,8 +110,15 @@ class Ack:
     sha256: str
 
     def write(self, descriptor: int) -> None:
-        """Append the line in one system call."""
-        os.write(descriptor, json.dumps(asdict(self)).encode() + b"\n")
+        """Append the line in one system call.
+
+        Raises:
+            AckError: it failed, which is nothing the store could help.
+        """
+        try:
+            os.write(descriptor, json.dumps(asdict(self)).encode() + b"\n")
+        except OSError as error:
+            raise AckError from error
 
 
 def read_acks(file: Path) -> list[Ack]:

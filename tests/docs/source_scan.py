@@ -6,14 +6,14 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "appliance" / "fieldcam"
-CODE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
-PREFIX = re.compile(r"[A-Z]{3,}(?:_[A-Z]+)*")
+CODE = re.compile(r"[A-Z][A-Z0-9]{2,}(?:_[A-Z0-9]+)*")
 KIND = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
 
@@ -38,39 +38,40 @@ def _constants(node: ast.expr) -> Iterator[str]:
             yield part.value
 
 
-def _texts(call: ast.Call, position: int, prefixes: Collection[str] = ()) -> Iterator[str]:
-    """Yield the texts an argument may be; `f"{prefix}_LOST"` is one text for each of `prefixes`."""
+def _texts(call: ast.Call, position: int, names: Mapping[str, Collection[str]] = MappingProxyType({})) -> Iterator[str]:
+    """Yield the texts an argument may be; a name, also at the start of `f"{prefix}_LOST"`, is one of its `names`."""
     if position >= len(call.args):
         return
     argument = call.args[position]
     yield from _constants(argument)
+    if isinstance(argument, ast.Name):
+        yield from names.get(argument.id, ())
     if isinstance(argument, ast.JoinedStr):
+        prefixes = {text for texts in names.values() for text in texts}
         yield from (prefix + end for prefix in prefixes for end in _constants(argument.values[-1]))
 
 
-def _prefixes(module: ast.Module) -> set[str]:
-    """Return the words in capitals that the module assigns to names."""
-    return {
-        text
-        for node in ast.walk(module)
-        if isinstance(node, ast.Assign)
-        for text in _constants(node.value)
-        if PREFIX.fullmatch(text)
-    }
+def _names_in(module: ast.Module) -> dict[str, set[str]]:
+    """Return the words in capitals that the module assigns, by the name they are assigned to."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name):
+            found.setdefault(target.id, set()).update(text for text in _constants(node.value) if CODE.fullmatch(text))
+    return found
 
 
 def log_codes() -> set[str]:
     """Return every code that `.event(level, "CODE", …)` logs, and both codes of every `StateLog`."""
     codes: set[str] = set()
     for module in _modules():
-        prefixes = _prefixes(module)
+        names = _names_in(module)
         for call in _calls([module]):
             if _name_of(call) == "event":
-                codes.update(text for text in _texts(call, 1, prefixes) if CODE.fullmatch(text))
+                codes.update(text for text in _texts(call, 1, names) if CODE.fullmatch(text))
             elif _name_of(call) == "_failed":
                 codes.update(text for text in _texts(call, 0) if CODE.fullmatch(text))
             elif _name_of(call) == "StateLog":
-                for code in _texts(call, 1, prefixes):
+                for code in _texts(call, 1, names):
                     codes |= {code, f"{code}_OVER"}
     return codes
 

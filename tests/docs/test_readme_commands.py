@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import tomllib
@@ -9,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from fieldcam.api.access import access_of
+from fieldcam.api.app import Application, create_app
 from fieldcam.core.config import Config
 from tests.docs.source_scan import ROOT, documents, make_targets
 
@@ -67,16 +68,21 @@ def test_every_command_in_a_readme_block_is_installed_or_of_the_system() -> None
     assert unknown == set()
 
 
+@pytest.fixture(scope="module")
+def app() -> Application:
+    return create_app(Config())
+
+
 @pytest.mark.parametrize("words", CURLS, ids=" ".join)
-def test_every_curl_in_the_readme_asks_a_listener_and_a_route_that_exist(words: list[str]) -> None:
+def test_every_curl_in_the_readme_asks_for_a_route_of_that_listener(app: Application, words: list[str]) -> None:
     method, port, path = _request_of(words)
 
+    endpoint, _ = app.url_map.bind("localhost").match(path, method=method)
+    access = access_of(app, endpoint)
+
     config = Config()
-    assert port in {config.local_port, config.port}
-    if importlib.util.find_spec("fieldcam.api.app") is None:
-        pytest.skip("the API is not written yet")
-    assert (method, path) in _routes()
-
-
-def _routes() -> set[tuple[str, str]]:
-    raise NotImplementedError
+    assert access is not None
+    assert port in {"local": {config.local_port}, "token": {config.port}}.get(
+        access.kind, {config.local_port, config.port}
+    )
+    assert ("Authorization: Bearer" in " ".join(words)) == (access.kind == "token")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,18 @@ class RpicamHome:
         """Let the next shots go wrong; without faults they go well."""
         (self.folder / "rpicam.fault").write_text(" ".join(faults), encoding="utf-8")
 
-    def processes(self) -> list[int]:
-        """Return every living process of this camera, orphans included: they carry its folder in the environment."""
+    def left_over(self, patience_seconds: float = 5.0) -> list[int]:
+        """Return the processes of this camera, orphans included, that are not gone after a moment.
+
+        What was killed without being a child of ours dies a little later.
+        """
+        give_up = time.monotonic() + patience_seconds
+        while (found := self._processes()) and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return found
+
+    def _processes(self) -> list[int]:
+        """Return every process that carries the folder in its environment."""
         mark = f"FAKE_RPICAM_HOME={self.folder}".encode()
         found = []
         for entry in Path("/proc").iterdir():

@@ -101,10 +101,13 @@ def _answer_http(error: HTTPException) -> Response:
 
 
 def _answer_unknown(error: Exception) -> Response:
-    # One line: where it happened, innermost last. A traceback would be many, and answers show nothing of it.
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    where = " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames))
     _log.event(
-        logging.ERROR, INTERNAL, f"{type(error).__name__}: {error}", method=request.method, path=request.path, at=where
+        logging.ERROR, INTERNAL, f"{type(error).__name__}: {error}", method=request.method, path=request.path, at=where(error)
     )
     return problem(500, INTERNAL, "internal error; the log of capture-api says more")
+
+
+def where(error: BaseException | None) -> str:
+    """Return where an exception came from, innermost first: a traceback would be many lines."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:] if error is not None else []
+    return " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames))

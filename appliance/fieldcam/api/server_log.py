@@ -9,6 +9,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from fieldcam.api.problems import where
 from fieldcam.core import logs
 from fieldcam.core.config import load
 from fieldcam.core.logs import get_logger
@@ -55,12 +56,15 @@ class ServerLog(Logger):  # type: ignore[misc]
         if isinstance(error, TimeoutError):
             _log.event(logging.INFO, "CLIENT_TOO_SLOW", "a client took nothing for some seconds and was let go")
             return
-        _say(logging.ERROR, f"{msg}: {type(error).__name__}: {error}".replace("%", "%%") if not args else msg, args)
+        _log.event(logging.ERROR, "SERVER", f"{_text(msg, args)}: {type(error).__name__}: {error}", at=where(error))
 
 
 def _say(level: int, msg: str, args: tuple[Any, ...]) -> None:
+    _log.event(level, "SERVER", _text(msg, args))
+
+
+def _text(msg: str, args: tuple[Any, ...]) -> str:
     try:
-        text = str(msg) % args if args else str(msg)
+        return (str(msg) % args if args else str(msg)).strip()
     except (TypeError, ValueError):
-        text = str(msg)
-    _log.event(level, "SERVER", text.strip())
+        return str(msg).strip()

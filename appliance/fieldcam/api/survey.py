@@ -6,16 +6,15 @@ The commands use it too, so nothing here needs a web framework.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from fieldcam.core.clock import Clock, Instant
 from fieldcam.core.config import Config
 from fieldcam.core.errors import SharedVolumeError
 from fieldcam.core.health import LATE_INTERVALS, Health, Limits, Reason, assess
 from fieldcam.core.heartbeat import MAX_BEAT_AGE_SECONDS, Heartbeat, read_heartbeat
+from fieldcam.core.manager_heartbeat import ManagerHeartbeat, read_manager_heartbeat
 from fieldcam.store.space import disk_usage
 
 
@@ -57,22 +56,24 @@ def live_age_allowed(config: Config, camera: str) -> float:
 
 
 def manager_reasons(config: Config, now: Instant) -> list[Reason]:
-    """Return what is wrong with the manager."""
-    age = manager_beat_age(config.layout.manager_heartbeat, now)
-    if age <= MAX_BEAT_AGE_SECONDS:
-        return []
-    return [Reason("MANAGER_NOT_RUNNING", "the manager does not run or hangs: captures are stored, rows follow later")]
+    """Return what is wrong with the manager and its catalogs."""
+    beat = read_manager(config, now)
+    if beat is None:
+        return [Reason("MANAGER_NOT_RUNNING", "the manager does not run or hangs; captures are stored, rows follow")]
+    catalogs = (("catalog of captures", beat.catalog), ("catalog of live frames", beat.live_catalog))
+    return [
+        Reason("CATALOG_REBUILDING" if state == "rebuilding" else "CATALOG_UNAVAILABLE", f"{name}: {state}")
+        for name, state in catalogs
+        if state != "ok"
+    ]
 
 
-def manager_beat_age(path: Path, now: Instant) -> float:
-    """Return how long ago the manager spoke, in seconds; infinite when never in this boot."""
-    try:
-        data = json.loads(path.read_bytes())
-        if data["boot_id"] != now.boot_id:
-            return float("inf")
-        return (now.boottime_ns - int(data["boottime_ns"])) / 1e9
-    except (OSError, ValueError, TypeError, KeyError):
-        return float("inf")
+def read_manager(config: Config, now: Instant) -> ManagerHeartbeat | None:
+    """Return what the manager said last; None when it does not run or hangs."""
+    beat = read_manager_heartbeat(config.layout.manager_heartbeat)
+    if beat is None or beat.state == "stopped" or beat.age_seconds(now) > MAX_BEAT_AGE_SECONDS:
+        return None
+    return beat
 
 
 def disk_reasons(config: Config) -> list[Reason]:

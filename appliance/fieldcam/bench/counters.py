@@ -10,6 +10,8 @@ from pathlib import Path
 
 PROC = Path("/proc")
 SECTOR_BYTES = 512  # of /proc/diskstats, whatever the device has
+# Fields of /proc/PID/stat behind the name, from 0 (proc_pid_stat(5): 14 and 15, from 1).
+_USER_TIME, _SYSTEM_TIME = 11, 12
 _SECTORS_WRITTEN = 9  # column, from 0 (Documentation/admin-guide/iostats.rst)
 
 
@@ -59,6 +61,22 @@ def written_bytes(pids: Iterable[int], proc: Path = PROC) -> int:
         lines = (proc / str(pid) / "io").read_text(encoding="ascii").splitlines()
         total += int(dict(line.split(": ", 1) for line in lines)["write_bytes"])
     return total
+
+
+def cpu_seconds(pids: Iterable[int], proc: Path = PROC) -> float:
+    """Return how much processor time these processes have used, user and system.
+
+    Unlike a duration it says the same on a machine that is busy with other things.
+
+    Raises:
+        OSError: a process is gone.
+    """
+    ticks = 0
+    for pid in pids:
+        stat = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        fields = stat.rpartition(")")[2].split()
+        ticks += int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def device_of(folder: Path, proc: Path = PROC) -> Device | None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from fieldcam.bench.row import NotMeasuredError
 from fieldcam.bench.tree import pause
@@ -31,7 +32,7 @@ class Poller:
         self._seen: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
-    def __enter__(self) -> Poller:
+    def __enter__(self) -> Self:
         """Start."""
         self._thread.start()
         return self

@@ -57,6 +57,7 @@ class Plan:
     Attributes:
         quick: small sizes, for CI: proves that the benchmark works and nothing else.
         live_seconds: length of the run in live mode (P8, P12).
+        settle_seconds: how long live mode runs before it is looked at.
         captures: how many captures of each size (P6).
         sizes: sizes of the captures.
         live_size: size of the live frames.
@@ -68,6 +69,7 @@ class Plan:
 
     quick: bool
     live_seconds: float
+    settle_seconds: float
     captures: int
     sizes: tuple[Size, ...]
     live_size: Size
@@ -82,11 +84,12 @@ class Plan:
         return cls(
             quick=False,
             live_seconds=seconds or 600.0,
+            settle_seconds=5.0,
             captures=200,
             sizes=((640, 480), (1920, 1080), FULL_SIZE),
             live_size=FULL_SIZE,
             starts=5,
-            loop_turns=30,
+            loop_turns=20,
             probe_seconds=5.0,
             checkout=checkout,
         )
@@ -96,12 +99,13 @@ class Plan:
         """Return the plan of CI: below a minute; its figures mean nothing."""
         return cls(
             quick=True,
-            live_seconds=seconds or 10.0,
+            live_seconds=seconds or 8.0,
+            settle_seconds=1.0,
             captures=20,
             sizes=((640, 480), FULL_SIZE),
             live_size=FULL_SIZE,
             starts=1,
-            loop_turns=3,
+            loop_turns=2,
             probe_seconds=1.0,
             checkout=None,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from fieldcam.bench.row import Size
 from fieldcam.camera.base import CameraSettings
@@ -30,11 +31,13 @@ class Picture:
         jpeg: the frame.
         draw_seconds: making the pixels, which on a camera is exposure and readout.
         encode_seconds: encoding them.
+        cpu_seconds: processor time of both.
     """
 
     jpeg: bytes
     draw_seconds: float
     encode_seconds: float
+    cpu_seconds: float
 
 
 class StandIn:
@@ -49,7 +52,7 @@ class StandIn:
         self._camera = SimulatedCamera("default", CameraConfig(backend="simulated"), self._clock)
         self._settings = CameraSettings(quality=QUALITY, width=size[0], height=size[1])
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> Self:
         """Open the camera; the first frame, which draws the scene, is thrown away."""
         self._camera.open()
         self.take()
@@ -63,10 +66,12 @@ class StandIn:
 
     def take(self) -> Picture:
         """Draw and encode one frame."""
+        cpu_before = time.process_time()
         started = time.perf_counter()
         shot = self._camera.capture(self._settings, deadline_ns=self._clock.boottime_ns() + _DEADLINE_NS)
         drawn = time.perf_counter()
         if shot.pixels is None:
             raise CaptureFailedError("the simulated camera gave no pixels")
         jpeg = encode(shot.pixels, QUALITY)
-        return Picture(jpeg, drawn - started, time.perf_counter() - drawn)
+        encoded = time.perf_counter()
+        return Picture(jpeg, drawn - started, encoded - drawn, time.process_time() - cpu_before)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +29,7 @@ from fieldcam.core.heartbeat import Heartbeat, read_heartbeat
 from fieldcam.store.volume import init_volume
 
 T = TypeVar("T")
+Settings = Mapping[str, str | int | float]
 RAM = Path("/dev/shm")  # noqa: S108 - the one tmpfs every Linux has; folders in it get names of their own
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -122,7 +122,14 @@ class Tree:
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run supervisord with all programs; they are stopped at the end, whatever happens."""
-        command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(self.disk / "supervisord.conf")]
+        command = [
+            sys.executable,
+            "-m",
+            "supervisor.supervisord",
+            "--nodaemon",
+            "-c",
+            str(self.disk / "supervisord.conf"),
+        ]
         with (self.disk / "log" / "supervisord.out").open("ab") as out:
             process = subprocess.Popen(command, env=self.environment(), stdout=out, stderr=out, cwd="/")
         try:
@@ -141,9 +148,7 @@ class Tree:
 
 
 @contextmanager
-def deployed_tree(
-    camera: Mapping[str, str | int | float], *, handoff_in_ram: bool = False, **settings: str | float
-) -> Iterator[Tree]:
+def deployed_tree(camera: Settings, *, handoff_in_ram: bool = False, **settings: str | float) -> Iterator[Tree]:
     """Make a tree in temporary folders with short names: paths of Unix sockets may have 107 bytes only.
 
     Args:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from fieldcam.bench.row import NotMeasuredError
 
@@ -28,7 +28,7 @@ class Client:
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection(ADDRESS, port, timeout=TIMEOUT_SECONDS)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -86,6 +86,15 @@ def first_frame(port: int, path: str = "/video/feed") -> bytes | None:
     except (OSError, http.client.HTTPException):
         return None
     return jpeg if jpeg and jpeg.startswith(b"\xff\xd8") and jpeg.rstrip().endswith(b"\xff\xd9") else None
+
+
+def is_healthy(port: int) -> bool:
+    """Return whether /health says so."""
+    try:
+        with Client(port) as client:
+            return client.ask("GET", "/health")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def requests_per_second(port: int, path: str, seconds: float) -> tuple[float, list[float]]:

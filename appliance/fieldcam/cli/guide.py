@@ -23,14 +23,15 @@ WHAT_IT_IS = {
 @click.command()
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file of the appliance.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with the token made by the deployment.")
-def guide(config_file: Path | None, token_file: Path | None) -> None:
+@click.option("--stop", default="make down", show_default=True, help="Command that stops the appliance.")
+def guide(config_file: Path | None, token_file: Path | None, stop: str) -> None:
     """Print address, camera, token, folders and five commands to go on with."""
     config = load(config_file)
     folder = config_file.parent if config_file else Path("/etc/fieldcam")
-    click.echo("\n".join(lines(config, folder, token_file, _token_in(token_file))))
+    click.echo("\n".join(lines(config, folder, token_file, _token_in(token_file), stop)))
 
 
-def lines(config: Config, config_dir: Path, token_file: Path | None, token: str | None) -> list[str]:
+def lines(config: Config, config_dir: Path, token_file: Path | None, token: str | None, stop: str) -> list[str]:
     """Return the guide line by line.
 
     Args:
@@ -38,6 +39,7 @@ def lines(config: Config, config_dir: Path, token_file: Path | None, token: str 
         config_dir: where its supervisord.conf is.
         token_file: where the token of the deployment is kept.
         token: that token; None = there is none.
+        stop: command that stops the appliance.
     """
     layout = config.layout
     guarded = f"http://{_host(config.host)}:{config.port}"
@@ -71,7 +73,14 @@ def lines(config: Config, config_dir: Path, token_file: Path | None, token: str 
             f"    curl -s {header} {guarded}/api/v1/images/latest",
             f"    curl -s {header} {guarded}/api/v1/system/status",
         ]
-    return [*told, f"    {control} status", "    make down", ""]
+    return [*told, f"    {control} status", f"    {stop}", ""]
+
+
+def _environment() -> Path:
+    """Return this virtual environment by the name that also holds after the next release, when it has one."""
+    here = Path(sys.prefix)
+    current = here.parents[2] / "current" / here.name if len(here.parents) > 2 else here
+    return current if current.exists() and current.samefile(here) else here
 
 
 def _describe(camera: CameraConfig) -> str:

@@ -248,9 +248,11 @@ class Manager:
 
     def _check(self) -> None:
         """Look around; log what changed. Live frames deleted by hand lose their rows here."""
-        reasons = self._probes.look(self._reasons()).health.reasons
+        own = self._reasons()
+        reasons = self._probes.look(own).health.reasons
         self._alerts = tuple(in_words(reason) for reason in reasons)
-        seen = {(reason.code, reason.camera): reason for reason in reasons}
+        # What the manager itself ran into was logged where it happened.
+        seen = {(reason.code, reason.camera): reason for reason in reasons if reason not in own}
         for key, reason in seen.items():
             fields = {"camera": reason.camera} if reason.camera else {}
             self._reason_logs.setdefault(key, StateLog(_log, reason.code, **fields)).broken(reason.message)

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +141,19 @@ class TestPhotos:
         shot = shoot(replay(tmp_path))
 
         assert shot.jpeg == turned
+        assert (shot.width, shot.height) == (64, 48)
+
+    def test_of_other_formats_are_not_turned_either(self, tmp_path: Path) -> None:
+        tiff = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 1)
+        tiff += struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<I", 0)
+        chunk = b"eXIf" + tiff
+        png = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+        at = png.index(b"IDAT") - 4
+        turned = png[:at] + struct.pack(">I", len(tiff)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[at:]
+        (tmp_path / "turned.png").write_bytes(turned)
+
+        shot = shoot(replay(tmp_path))
+
         assert (shot.width, shot.height) == (64, 48)
 
     def test_with_something_appended_are_cut_to_the_image(self, tmp_path: Path) -> None:

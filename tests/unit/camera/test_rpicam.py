@@ -92,7 +92,7 @@ class TestOpening:
         with pytest.raises(CameraNotAvailableError, match="cannot be listed"):
             camera.open()
 
-        assert stand.home.processes() == []
+        assert stand.home.left_over() == []
 
     def test_with_a_tool_that_cannot_run_says_so(self, stand: Stand, tmp_path: Path) -> None:
         script = tmp_path / "rpicam-still"
@@ -173,7 +173,7 @@ class TestAShot:
         stand.shoot()
 
         assert list(stand.scratch.iterdir()) == []
-        assert stand.home.processes() == []
+        assert stand.home.left_over() == []
 
     def test_is_possible_after_the_scratch_folder_was_removed(self, stand: Stand) -> None:
         stand.shoot()
@@ -226,7 +226,7 @@ class TestAShot:
 
         assert stand.shoot().width == 2028
         assert time.monotonic() - started < 5
-        assert stand.home.processes() == []
+        assert stand.home.left_over() == []
 
 
 class TestASizeTheToolAdjusts:
@@ -273,7 +273,7 @@ class TestAShotThatFails:
 
         assert type(caught.value) is error
         assert list(stand.scratch.iterdir()) == []
-        assert stand.home.processes() == []
+        assert stand.home.left_over() == []
         stand.home.break_with()
         assert stand.shoot().width == 2028
 
@@ -287,7 +287,7 @@ class TestAShotThatFails:
             stand.shoot(seconds=1.5)
 
         assert time.monotonic() - started < 3
-        assert stand.home.processes() == []
+        assert stand.home.left_over() == []
         stand.home.break_with()
         assert stand.shoot().width == 2028
 
@@ -330,7 +330,7 @@ class TestThePreview:
 
         info = inspect_jpeg(frame.jpeg)
         assert (info.width, info.height) == (frame.width, frame.height) == (1280, 958)
-        assert stand.home.processes() == []
+        assert stand.home.left_over() == []
 
     def test_gives_the_newest_frame_to_one_who_comes_late(self, stand: Stand) -> None:
         stand.camera.open()
@@ -343,6 +343,17 @@ class TestThePreview:
         frames.close()  # type: ignore[attr-defined]
 
         assert frame.exposed_at_ns > asked_ns - 300_000_000
+
+    def test_gives_a_frame_when_it_is_made_and_not_with_the_next_one(self, stand: Stand) -> None:
+        stand.camera.open()
+        frames = stand.camera.preview(CameraSettings(), width=320, fps=0.1)
+        started = time.monotonic()
+
+        next(frames)
+        seconds = time.monotonic() - started
+        frames.close()  # type: ignore[attr-defined]
+
+        assert seconds < 9
 
     def test_that_ends_by_itself_says_why(self, stand: Stand) -> None:
         stand.camera.open()
@@ -366,7 +377,7 @@ class TestThePreview:
         with pytest.raises(CaptureTimeoutError, match="no preview frame"):
             next(stand.camera.preview(CameraSettings(), width=320, fps=50))
 
-        assert stand.home.processes() == []
+        assert stand.home.left_over() == []
 
     def test_without_the_tool_names_it(self, stand: Stand) -> None:
         camera = stand.make(rpicam_vid="/nowhere/rpicam-vid")

@@ -20,11 +20,7 @@ from fieldcam.core.clock import rfc3339
 from fieldcam.core.errors import CatalogError, CatalogTooNewError, CatalogUnavailableError
 from tests.frames_on_disk import FIRST_MS, FakeClock, make_sidecar
 
-CONTRACT_COLUMNS = (
-    "id job_id user_id filename thumbnail_path captured_at x_position y_position z_position exposure_time gain "
-    "file_size width height metadata camera kind sha256 sample_no submission_no description backend simulated boot_id "
-    "monotonic_ns sequence state"
-).split()
+CONTRACT_COLUMNS = ["id", "job_id", "user_id", "filename", "thumbnail_path", "captured_at", "x_position", "y_position", "z_position", "exposure_time", "gain", "file_size", "width", "height", "metadata", "camera", "kind", "sha256", "sample_no", "submission_no", "description", "backend", "simulated", "boot_id", "monotonic_ns", "sequence", "state"]
 
 
 @pytest.fixture
@@ -55,7 +51,7 @@ def test_the_table_has_every_column_and_index_of_the_contract(writer: CatalogWri
         results = [row[1] for row in connection.execute("PRAGMA table_info(results)")]
 
     assert set(CONTRACT_COLUMNS) <= set(columns)
-    assert columns["filename"][3] and columns["captured_at"][3] and columns["id"][5] == 1
+    assert (columns["filename"][3], columns["captured_at"][3], columns["id"][5]) == (1, 1, 1)
     assert {("job_id", "captured_at"), ("user_id", "captured_at"), ("captured_at",)} <= set(indexes)
     assert indexes[("camera", "filename")][2] == 1
     assert results == ["id", "image_id", "camera", "service", "at", "data"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,8 @@ from tests.frames_on_disk import FakeClock, make_config, make_sidecar, put_captu
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return make_config(tmp_path, cameras={"default": {"backend": "simulated"}, "b": {"backend": "simulated", "number": 1}})
+    cameras = {"default": {"backend": "simulated"}, "b": {"backend": "simulated", "number": 1}}
+    return make_config(tmp_path, cameras=cameras)
 
 
 def rebuild(config: Config, clock: FakeClock | None = None) -> Report:
@@ -50,7 +50,7 @@ def rows(config: Config) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def recorded(config: Config) -> Iterator[Config]:
+def recorded(config: Config) -> Config:
     """Captures of two cameras, one of them with a thumbnail, and a catalog that was written as they came."""
     thumbnail = config.layout.camera("default").thumbnails / make_sidecar(3).filename
     thumbnail.parent.mkdir(parents=True)
@@ -60,7 +60,7 @@ def recorded(config: Config) -> Iterator[Config]:
             writer.record(put_capture(config, number, "b", description="größer", x_position=1.25))
         thumbnail.write_bytes(b"small")
         writer.set_thumbnails([("default", thumbnail.name, f"thumbnails/{thumbnail.name}")])
-    yield config
+    return config
 
 
 def test_a_deleted_catalog_comes_back_row_for_row(recorded: Config) -> None:

@@ -107,7 +107,9 @@ def test_a_capture_stamped_by_a_wrong_clock_is_not_too_old_after_a_reboot(config
     assert (result.images_removed, result.refused) == (0, [])
 
 
-def test_pinned_captures_stay_and_do_not_hide_those_behind_them(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinned_captures_stay_and_do_not_hide_those_behind_them(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cleanup, "CHUNK", 5)
     record(config, 100)
     captures = config.layout.camera("default").captures

@@ -40,9 +40,13 @@ class Stage:
             catalog,
             self.sources,
             self.clock,
-            want_thumbnail=lambda _camera, filename: self.wanted.append(filename) or True,  # type: ignore[func-returns-value]
+            want_thumbnail=self.want,
             note=lambda cause, _details: self.notes.append(cause),
         )
+
+    def want(self, _camera: str, filename: str) -> bool:
+        self.wanted.append(filename)
+        return True
 
     def settle(self, seconds: float = 5.0) -> None:
         """Let time pass, doing what is to be done."""

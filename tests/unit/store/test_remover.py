@@ -33,7 +33,7 @@ def remover(config: Config) -> Remover:
     return Remover(Volume.open(config.archive_dir, "archive"), durable=True)
 
 
-def test_a_capture_goes_with_everything_that_belongs_to_it(config: Config, paths: CameraPaths, remover: Remover) -> None:
+def test_a_capture_goes_with_everything_of_its_own(config: Config, paths: CameraPaths, remover: Remover) -> None:
     for number in range(250):
         put_capture(config, number)
     paths.thumbnails.mkdir()

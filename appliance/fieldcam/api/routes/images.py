@@ -26,6 +26,7 @@ from fieldcam.core.layout import CameraPaths
 _TAG = Tag(name="images", description="On the token listener; role viewer")
 _SECURITY: list[dict[str, list[Any]]] = [{"token": []}]
 _REFUSED: dict[str | int, Any] = {401: GatewayProblem, 422: GatewayProblem}
+_JPEG: dict[str, Any] = {"description": "OK", "content": {"image/jpeg": {}}}
 # A name is never used for another image, so what was fetched once stays right.
 _KEEP = "private, max-age=86400, immutable"
 api = APIBlueprint("images", __name__, url_prefix="/api/v1/images", abp_tags=[_TAG], abp_security=_SECURITY)
@@ -59,7 +60,7 @@ def images(query: ImagesQuery) -> dict[str, Any]:
 @api.get(
     "/latest",
     summary="The newest live frame",
-    responses={200: None, 404: GatewayProblem, 503: GatewayProblem, **_REFUSED},
+    responses={200: _JPEG, 404: GatewayProblem, 503: GatewayProblem, **_REFUSED},
 )
 @token("viewer")
 def latest(query: LatestQuery) -> Response:
@@ -88,7 +89,7 @@ def image(path: ImagePath) -> dict[str, Any]:
     return present.image_answer(_row(context(), path.id)).as_json()
 
 
-@api.get("/<int:id>/file", summary="The file of an image", responses={200: None, 404: GatewayProblem})
+@api.get("/<int:id>/file", summary="The file of an image", responses={200: _JPEG, 404: GatewayProblem})
 @token("viewer")
 def image_file(path: ImagePath) -> Response:
     """The JPEG as it was captured; `Range`, `If-None-Match` and `If-Range` are understood."""

@@ -99,7 +99,15 @@ def put_settings(query: CameraQuery, body: SettingsBody) -> dict[str, Any]:
     return present.settings_answer(result).as_json()
 
 
-@api.get("/video/feed", summary="Watch (MJPEG)", responses={422: LocalProblem, 503: LocalProblem})
+@api.get(
+    "/video/feed",
+    summary="Watch (MJPEG)",
+    responses={
+        200: {"description": "OK", "content": {"multipart/x-mixed-replace": {}}},
+        422: LocalProblem,
+        503: LocalProblem,
+    },
+)
 @local
 def video_feed(query: StreamQuery) -> Response:
     """`multipart/x-mixed-replace`; each part is a new frame with `Content-Length`, `X-Captured-At` and `X-Age`."""

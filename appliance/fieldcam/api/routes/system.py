@@ -13,11 +13,10 @@ from fieldcam.api import present
 from fieldcam.api.access import token
 from fieldcam.api.context import Context, context
 from fieldcam.api.schemas import GatewayProblem, SystemStatusAnswer
-from fieldcam.api.survey import manager_beat_age, take_survey
+from fieldcam.api.survey import read_manager, take_survey
 from fieldcam.control import client, protocol
 from fieldcam.core.clock import rfc3339
 from fieldcam.core.errors import ControlError
-from fieldcam.core.heartbeat import MAX_BEAT_AGE_SECONDS
 
 _TAG = Tag(name="system", description="On the token listener; role viewer")
 _FIELDS = (
@@ -52,7 +51,7 @@ def status() -> dict[str, Any]:
 
 def _manager_status(this: Context) -> dict[str, Any]:
     layout = this.config.layout
-    if manager_beat_age(layout.manager_heartbeat, this.now()) > MAX_BEAT_AGE_SECONDS:
+    if read_manager(this.config, this.now()) is None:
         return {}
     try:
         return client.ask(
