@@ -32,7 +32,7 @@ UV_COMPILE = $(LOCK_VENV)/bin/uv pip compile --quiet --no-config --universal --p
 .PHONY: help
 help: ## Print this help
 	@awk 'BEGIN { FS = ":.*## " } \
-		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^##@ / && $$0 != section { section = $$0; printf "\n%s\n", substr($$0, 5) } \
 		/^[a-zA-Z0-9_-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nPYTHON=… picks the interpreter (3.11 to 3.13), PYTEST_ARGS=… goes to pytest.\n'
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +136,19 @@ def of_this_boot(seconds_ago: float) -> dict[str, Any]:
         "captured_at": rfc3339(wall_ns),
         "timestamp": wall_ns // 1_000_000 / 1000,
     }
+
+
+@contextmanager
+def as_an_ordinary_user(owning: Path | None = None) -> Iterator[None]:
+    """Permissions do not bind root, so root becomes nobody for a while; anyone else is bound already."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    for path in (owning, *owning.rglob("*")) if owning is not None else ():
+        os.chown(path, nobody, nobody)
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_another_method_is_refused(quiet: tuple[Api, StandIn]) -> None:
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 129, "é"])
 def test_a_bad_idempotency_key_is_told(quiet: tuple[Api, StandIn], key: str) -> None:
-    answer = quiet[0].local.post("/capture", headers={"Idempotency-Key": key.encode()})
+    answer = quiet[0].local.post("/capture", headers=httpx.Headers([(b"Idempotency-Key", key.encode())]))
 
     assert (answer.status_code, answer.json()["detail"].partition(":")[0]) == (422, "Idempotency-Key")
 
@@ -375,7 +376,7 @@ def test_a_stream_brings_new_frames_with_their_headers(live: Api) -> None:
 
     times = [float(headers["X-Timestamp"]) for headers, _ in found]
     assert answer.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
-    assert all(later > earlier for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(times))
     for headers, jpeg in found:
         assert simplejpeg.decode_jpeg(jpeg).shape[2] == 3
         assert (headers["Content-Type"], headers["X-Simulated"]) == ("image/jpeg", "true")
@@ -393,12 +394,12 @@ def test_native_frames_are_those_of_the_loop(live: Api) -> None:
 
 
 def test_a_stream_is_thinned_and_scaled_on_request(live: Api) -> None:
-    with live.local.stream("GET", "/video/feed?fps=4&width=160") as answer:
+    with live.local.stream("GET", "/video/feed?fps=2&width=160") as answer:
         found = parts_of(answer, 5)
 
     times = [float(headers["X-Timestamp"]) for headers, _ in found]
     assert simplejpeg.decode_jpeg(found[0][1]).shape[1] == 160
-    assert times[-1] - times[0] >= 4 * 0.25 * 0.8
+    assert times[-1] - times[0] >= 4 * 0.5 * 0.75
 
 
 def test_the_camera_streams_only_while_somebody_watches(live: Api) -> None:
@@ -706,10 +707,11 @@ def test_a_taken_port_is_told_with_its_key() -> None:
     with api_tree() as tree, socket.socket() as other:
         other.bind(("127.0.0.1", tree.config.port))
         other.listen()
+        port = tree.config.port
         ended = start(tree)
 
     assert ended.returncode == 78
-    assert f"port: 127.0.0.1:{tree.config.port} is taken by another program" in ended.stderr
+    assert f"port: 127.0.0.1:{port} is taken by another program" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -781,10 +783,38 @@ def test_the_settings_of_the_server_are_those_of_the_security_notes() -> None:
     found = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in printed.splitlines())}
     wanted = {
         "workers": "1", "threads": "64", "worker_class": "gthread", "timeout": "30", "graceful_timeout": "8",
-        "keepalive": "2", "limit_request_line": "2048", "limit_request_fields": "40", "limit_request_field_size": "8190",
+        "keepalive": "2",
+        "limit_request_line": "2048", "limit_request_fields": "40", "limit_request_field_size": "8190",
         "header_map": "refuse", "control_socket_disable": "True", "preload_app": "False", "max_requests": "0",
         "permit_unconventional_http_method": "False", "strip_header_spaces": "False", "casefold_http_method": "False",
         "permit_obsolete_folding": "False", "proxy_protocol": "off", "http2_cleartext": "off",
     }  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
     assert json.loads(found["bind"].replace("'", '"')) == ports
+
+
+# --- the commands, beside running processes ---------------------------------------------------------------------------
+
+
+def fieldcam(api: Api, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fieldcam.cli.main", "--config", str(api.tree.file), *arguments],
+        capture_output=True, text=True, timeout=90, check=False, cwd="/",
+    )  # fmt: skip
+
+
+def test_status_waits_for_a_served_frame(whole: Api) -> None:
+    ended = fieldcam(whole, "status", "--wait-fresh", "30", "--json")
+
+    said = json.loads(ended.stdout)
+    assert (ended.returncode, said["api"], said["simulated"]) == (0, True, True)
+    assert said["latest_image_age"] < 10
+
+
+def test_doctor_finds_what_works_and_what_does_not(whole: Api) -> None:
+    ended = fieldcam(whole, "doctor", "--json")
+
+    states = {finding["check"]: finding["state"] for finding in json.loads(ended.stdout)}
+    assert ended.returncode == 1  # the second camera has no process
+    assert [check for check, state in states.items() if state == "failed"] == ["capture process (north)"]
+    assert {"manager", "frames (default)", "catalog of captures", "local listener", "health", "tokens"} <= set(states)

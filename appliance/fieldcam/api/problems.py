@@ -102,7 +102,12 @@ def _answer_http(error: HTTPException) -> Response:
 
 def _answer_unknown(error: Exception) -> Response:
     _log.event(
-        logging.ERROR, INTERNAL, f"{type(error).__name__}: {error}", method=request.method, path=request.path, at=where(error)
+        logging.ERROR,
+        INTERNAL,
+        f"{type(error).__name__}: {error}",
+        method=request.method,
+        path=request.path,
+        at=where(error),
     )
     return problem(500, INTERNAL, "internal error; the log of capture-api says more")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Request
 from flask.json.provider import DefaultJSONProvider
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from fieldcam.core.errors import RequestInvalidError
 
@@ -26,10 +26,15 @@ class StrictRequest(Request):
         """Return the body; the arguments are those of the base and change nothing.
 
         Raises:
+            RequestEntityTooLarge: it is longer than allowed.
             UnsupportedMediaType: there is a body, and it is not said to be plain JSON.
             RequestInvalidError: it is not a JSON object, or one that is refused.
         """
         data = self.get_data(cache=True)
+        limit = self.max_content_length
+        # A chunked body is silently cut off at the limit, and its beginning might be a whole object.
+        if self.content_length is None and limit is not None and len(data) >= limit:
+            raise RequestEntityTooLarge
         if not data.strip():
             return {}
         if self.mimetype != "application/json":

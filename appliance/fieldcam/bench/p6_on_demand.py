@@ -60,7 +60,7 @@ def measure(plan: Plan, progress: Progress) -> list[Row]:
         processes = [supervisor.pid, *counters.descendants(supervisor.pid)]
         for size in plan.sizes:
             with progress(f"P6 {size_words(size)}", plan.captures) as step:
-                rows.append(_row(size, _measure(tree, processes, size, plan.captures, step)))
+                rows.append(row(size, _measure(tree, processes, size, plan.captures, step)))
     return rows
 
 
@@ -115,7 +115,12 @@ def _measure_the_rest(done: Measured, image: Path, folder: Path, stand_in: Stand
         file.unlink()
 
 
-def _row(size: Size, done: Measured) -> Row:
+def row(size: Size, done: Measured) -> Row:
+    """Return the line of one size.
+
+    Raises:
+        NotMeasuredError: the manager wrote no row in time.
+    """
     samples = {
         "capture_seconds": summarize(done.captures),
         "draw_seconds": summarize(done.draws),

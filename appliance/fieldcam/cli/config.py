@@ -34,6 +34,7 @@ def show(config_file: Path | None, *, as_json: bool) -> None:
     """Print every setting in force and where it comes from."""
     found, source = load_with_sources(config_file)
     values = found.model_dump(mode="json")
+    values.pop("cameras")  # comes last again: in TOML a table ends only where another begins
     values["cameras"] = {name: camera.model_dump(mode="json") for name, camera in found.all_cameras.items()}
     flat = dict(_flat(values))
     if as_json:

@@ -55,9 +55,8 @@ def lines(config: Config, config_dir: Path, token_file: Path | None, token: str 
             f"  {'token':<10}{token}",
             f"  {'':<10}for {guarded}; kept in {_short(token_file) if token_file else 'no file'}",
         ]
-    control = shlex.join(
-        [_short(Path(sys.prefix) / "bin" / "supervisorctl"), "-c", _short(config_dir / "supervisord.conf")]
-    )
+    supervisorctl = _environment() / "bin" / "supervisorctl"
+    control = shlex.join([_short(supervisorctl), "-c", _short(config_dir / "supervisord.conf")])
     told += ["", "  Next:"]
     if config.local_listener:
         body = '{"exposure": 100, "gain": 1.5}'

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from supervisor import childutils
+from supervisor.xmlrpc import Faults
 
 from fieldcam.core import logs
 from fieldcam.core.clock import Clock, SystemClock
@@ -121,7 +122,8 @@ class Watchdog:
             if verdict.action is not Action.NOTHING:
                 self._end(verdict, now_ns)
         except (OSError, childutils.xmlrpclib.Error) as error:
-            self._reach_log.broken(f"supervisord does not answer: {error}")
+            if getattr(error, "faultCode", None) != Faults.SHUTDOWN_STATE:  # it is being stopped, with all its programs
+                self._reach_log.broken(f"supervisord does not answer: {error}")
         else:
             self._reach_log.healed("supervisord answers again")
 

@@ -153,7 +153,7 @@ def test_a_damaged_database_lets_nobody_in_and_says_which_file(store: AuthStore,
 
 def test_each_role_may_do_what_those_below_it_may() -> None:
     allowed = [(role, needed) for role in ("viewer", "operator", "admin") for needed in ("viewer", "operator", "admin")
-               if may(role, needed)]  # type: ignore[arg-type] # fmt: skip
+               if may(role, needed)]  # fmt: skip
 
     assert allowed == [
         ("viewer", "viewer"),

@@ -336,13 +336,13 @@ class TestThePreview:
         stand.camera.open()
         frames = stand.camera.preview(CameraSettings(), width=320, fps=50)
         next(frames)
-        time.sleep(0.5)  # the watcher is what is slow here
+        time.sleep(1.5)  # the watcher is what is slow here
 
         asked_ns = CLOCK.boottime_ns()
         frame = next(frames)
         frames.close()  # type: ignore[attr-defined]
 
-        assert frame.exposed_at_ns > asked_ns - 300_000_000
+        assert frame.exposed_at_ns > asked_ns - 1_000_000_000
 
     def test_gives_a_frame_when_it_is_made_and_not_with_the_next_one(self, stand: Stand) -> None:
         stand.camera.open()

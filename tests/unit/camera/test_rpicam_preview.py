@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldcam.camera.rpicam_preview import MjpegSplitter
@@ -15,6 +15,7 @@ FRAMES = [make_jpeg(64 + 16 * number, 48, bar=number / 5) for number in range(5)
 STREAM = b"".join(FRAMES)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(STREAM)), max_size=30))
 def test_frames_come_out_whole_wherever_the_stream_is_cut(cuts: list[int]) -> None:
     splitter = MjpegSplitter()

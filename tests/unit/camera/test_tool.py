@@ -177,18 +177,6 @@ def test_a_grandchild_in_a_session_of_its_own_is_not_waited_for_either(workshop:
     assert time.monotonic() - started < 5
 
 
-def test_the_exit_is_noticed_at_once(workshop: Workshop) -> None:
-    script = workshop.make("exit 0")
-    durations = []
-    for _ in range(15):
-        started = time.monotonic()
-        workshop.runner.run([script], cwd=workshop.folder, deadline_ns=CLOCK.boottime_ns() + 10_000_000_000)
-        durations.append(time.monotonic() - started)
-
-    # The wait of the subprocess module would look after 0.5, 1, 2 … 50 ms.
-    assert min(durations) < 0.02
-
-
 def test_beside_a_tool_that_cannot_be_killed_no_other_is_started(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,9 +22,15 @@ from fieldcam.catalog.reader import LIVE_ID_BASE, CatalogReader, Cursor, ImageFi
 from fieldcam.catalog.writer import CatalogWriter
 from fieldcam.core.clock import rfc3339
 from fieldcam.core.errors import CatalogError, CatalogTooNewError, CatalogUnavailableError
-from tests.frames_on_disk import FIRST_MS, FakeClock, make_sidecar
+from tests.frames_on_disk import FIRST_MS, FakeClock, as_an_ordinary_user, make_sidecar
 
-CONTRACT_COLUMNS = ["id", "job_id", "user_id", "filename", "thumbnail_path", "captured_at", "x_position", "y_position", "z_position", "exposure_time", "gain", "file_size", "width", "height", "metadata", "camera", "kind", "sha256", "sample_no", "submission_no", "description", "backend", "simulated", "boot_id", "monotonic_ns", "sequence", "state"]
+CONTRACT_COLUMNS = {
+    *("id", "job_id", "user_id", "filename", "thumbnail_path", "captured_at"),
+    *("x_position", "y_position", "z_position", "exposure_time", "gain"),
+    *("file_size", "width", "height", "metadata", "camera", "kind", "sha256"),
+    *("sample_no", "submission_no", "description", "backend", "simulated"),
+    *("boot_id", "monotonic_ns", "sequence", "state"),
+}
 
 
 @pytest.fixture
@@ -50,7 +60,7 @@ def test_the_table_has_every_column_and_index_of_the_contract(writer: CatalogWri
         }
         results = [row[1] for row in connection.execute("PRAGMA table_info(results)")]
 
-    assert set(CONTRACT_COLUMNS) <= set(columns)
+    assert set(columns) >= CONTRACT_COLUMNS
     assert (columns["filename"][3], columns["captured_at"][3], columns["id"][5]) == (1, 1, 1)
     assert {("job_id", "captured_at"), ("user_id", "captured_at"), ("captured_at",)} <= set(indexes)
     assert indexes[("camera", "filename")][2] == 1
@@ -294,6 +304,54 @@ def test_a_reader_says_unavailable_while_another_holds_the_lock(writer: CatalogW
             CatalogReader(path, "capture", busy_seconds=0.05).totals()
 
     assert cause_of(caught.value) is Cause.LOCKED
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A catalog with one row, in a folder that a reader may enter but not write."""
+    base = Path(tempfile.mkdtemp(prefix="fc-"))  # tmp_path lies below a folder that only its owner may enter
+    base.chmod(0o755)
+    with closing(CatalogWriter.open(base / "catalog.db", "capture", FakeClock())) as writer:
+        writer.record(make_sidecar(1))
+    yield base / "catalog.db"
+    base.chmod(0o755)
+    shutil.rmtree(base)
+
+
+def test_a_reader_needs_no_permission_to_write_and_no_writer(readable: Path) -> None:
+    readable.chmod(0o444)
+    readable.parent.chmod(0o555)
+
+    with as_an_ordinary_user():
+        rows = CatalogReader(readable, "capture").page(ImageFilter()).rows
+
+    assert [row.id for row in rows] == [2]
+    assert [path.name for path in readable.parent.iterdir()] == ["catalog.db"]
+
+
+KILLED_WRITER = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+for number in range(2000):
+    connection.execute("INSERT INTO results (at, data) VALUES ('now', ?)", ("x" * 1000,))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_reader_waits_for_the_writer_to_undo_what_a_kill_left_half_done(readable: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(readable)], check=False)
+    assert readable.with_name("catalog.db-journal").stat().st_size > 0
+    readable.parent.chmod(0o555)
+
+    with as_an_ordinary_user(), pytest.raises(CatalogUnavailableError):
+        CatalogReader(readable, "capture").page(ImageFilter())
+    readable.parent.chmod(0o755)
+    CatalogWriter.open(readable, "capture", FakeClock()).close()
+
+    with as_an_ordinary_user():
+        assert [row.id for row in CatalogReader(readable, "capture").page(ImageFilter()).rows] == [2]
 
 
 def test_a_reader_follows_a_catalog_that_was_replaced(writer: CatalogWriter, reader: CatalogReader, path: Path) -> None:

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fieldcam.core.errors import CatalogError
 from fieldcam.core.layout import MARKER
 from fieldcam.manager.keeper import GIVE_UP_LOCK_SECONDS, OK, REBUILDING, Catalog, Keeper
 from fieldcam.manager.sources import Sources
-from tests.frames_on_disk import FakeClock, make_config, make_sidecar, put_capture, put_live
+from tests.frames_on_disk import FakeClock, as_an_ordinary_user, make_config, make_sidecar, put_capture, put_live
 
 
 class Stage:
@@ -211,22 +211,6 @@ def test_a_stale_journal_of_another_run_is_not_believed(stage: Stage) -> None:
     assert stage.rows() == before
 
 
-@contextmanager
-def as_an_ordinary_user(base: Path) -> Iterator[None]:
-    """Permissions do not bind root, so root becomes nobody for a while; anyone else is bound already."""
-    if os.geteuid() != 0:
-        yield
-        return
-    nobody = 65534
-    for path in (base, *base.rglob("*")):
-        os.chown(path, nobody, nobody)
-    os.seteuid(nobody)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_a_catalog_without_permission_is_made_again() -> None:
     base = Path(tempfile.mkdtemp(prefix="fc-"))  # tmp_path lies below a folder that only root may enter
     stage = Stage(make_config(base))
@@ -238,7 +222,7 @@ def test_a_catalog_without_permission_is_made_again() -> None:
         stage.keeper.close()
         stage.config.layout.catalog.chmod(0)
 
-        with as_an_ordinary_user(base):
+        with as_an_ordinary_user(owning=base):
             stage.settle()
             assert stage.keeper.state == OK
             assert stage.rows() == before
