@@ -239,7 +239,7 @@ class TestEveryCamera:
 
         more = [next(frames) for _ in range(8)]
         seconds = time.monotonic() - started
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
 
         assert seconds >= 7 / 20.0 * 0.8
         for frame in (first, *more):
@@ -289,7 +289,7 @@ class TestEveryCamera:
 
         shots = [take(bench.camera) for _ in range(3)]
         after = next(frames, None)
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
 
         assert [shot.width for shot in shots] == [640, 640, 640]
         if bench.camera.info.previews_beside_stills:
@@ -304,7 +304,7 @@ def watch(camera: Camera) -> None:
     frames = camera.preview(CameraSettings(), width=320, fps=50.0)
     for _ in range(3):
         next(frames)
-    frames.close()  # type: ignore[attr-defined]
+    frames.close()
 
 
 def open_things() -> dict[str, int]:

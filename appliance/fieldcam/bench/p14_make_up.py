@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from fieldcam.bench.p14_cold_start import start_row, time_noop_start, time_start
@@ -128,9 +129,15 @@ class _Up:
         return served
 
     def slowest(self) -> list[tuple[float, str]]:
-        """Return the lines after which most time passed until the next, with the seconds."""
-        ends = [at for at, _ in self._lines[1:]] + [self.ended_seconds]
-        spans = [(end - at, line[:60]) for (at, line), end in zip(self._lines, ends, strict=True)]
+        """Return the steps that took longest, with their seconds.
+
+        Ansible prints the name of a task before its result, or both at the end of the task; either way the name is
+        next to the pause.
+        """
+        spans = [
+            (after - before, (following if following.startswith("TASK") else line)[:70])
+            for (before, line), (after, following) in pairwise(self._lines)
+        ]
         return sorted(spans, reverse=True)[:_SLOWEST]
 
     def _read(self, process: subprocess.Popen[str]) -> None:

@@ -8,7 +8,7 @@ their children, never anything of a library below.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -94,7 +94,7 @@ class Camera(Protocol):
             CameraNotAvailableError: the camera is gone.
         """
 
-    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Iterator[PreviewFrame]:
+    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Generator[PreviewFrame, None, None]:
         """Yield preview frames at most `width` pixels wide, at most `fps` a second, until the iterator is closed."""
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ for, is handed on byte for byte; everything else is scaled. Exposure and gain ca
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from fieldcam.camera.base import CameraInfo, CameraSettings, PreviewFrame
@@ -94,7 +94,7 @@ class ReplayCamera:
             return Shot(exposed_at_ns, *size, jpeg=picture.jpeg, settings=said)
         return Shot(exposed_at_ns, *size, pixels=picture.fitted(*size), settings=said)
 
-    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Iterator[PreviewFrame]:
+    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Generator[PreviewFrame, None, None]:
         """Yield the media, scaled; reads for itself, so stills are not disturbed. A photo stays for one interval.
 
         Raises:

@@ -20,7 +20,7 @@ import dataclasses
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ class RpicamCamera:
             self._list_again(deadline_ns)
         return self._shot(jpeg, info, said, called_ns, settings)
 
-    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Iterator[PreviewFrame]:
+    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Generator[PreviewFrame, None, None]:
         """Yield frames of rpicam-vid. Only while no stills are taken: the sensor serves one process at a time.
 
         Raises:

@@ -9,7 +9,7 @@ every frame, large enough to be read in a thumbnail.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from fieldcam.camera.base import CameraInfo, CameraSettings, PreviewFrame
 from fieldcam.camera.jpeg import PREVIEW_QUALITY, encode, scaled_height
@@ -85,7 +85,7 @@ class SimulatedCamera:
         )
         return Shot(exposed_at_ns, width, height, pixels=pixels, exposure_ms=exposure_ms, gain=gain)
 
-    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Iterator[PreviewFrame]:
+    def preview(self, settings: CameraSettings, *, width: int, fps: float) -> Generator[PreviewFrame, None, None]:
         """Yield small frames of the same scene; may run in a thread of its own.
 
         Raises:

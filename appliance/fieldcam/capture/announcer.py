@@ -55,7 +55,7 @@ class Announcer:
         return future
 
     def close(self) -> None:
-        """Send what is queued and end the thread. Idempotent."""
+        """Send what is queued, wait for what must be acknowledged, and end the thread. Idempotent."""
         if not self._stop.is_set():
             self._stop.set()
             os.eventfd_write(self._wake, 1)
@@ -78,7 +78,7 @@ class Announcer:
             poller = zmq.Poller()
             poller.register(socket, zmq.POLLIN)
             poller.register(self._wake, zmq.POLLIN)
-            while not (self._stop.is_set() and not self._queue):
+            while not self._stop.is_set() or self._queue or waiting:
                 ready = dict(poller.poll(50 if waiting else 1000))
                 if self._wake in ready:
                     os.eventfd_read(self._wake)
@@ -95,8 +95,6 @@ class Announcer:
                 if socket in ready:
                     self._take_answers(socket, waiting)
                 self._give_up_late(waiting)
-            for _, future in waiting.values():
-                future.set_result(False)
 
     def _take_answers(self, socket: zmq.Socket[bytes], waiting: dict[bytes, tuple[int, Future[bool]]]) -> None:
         while socket.poll(0):

@@ -12,7 +12,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from fieldcam.core.clock import Clock, rfc3339
+from fieldcam.camera.base import PreviewFrame
+from fieldcam.core.clock import Clock, Instant, rfc3339
 from fieldcam.core.durable import make_folder, replace_file
 from fieldcam.core.errors import FieldcamError, SharedVolumeError
 from fieldcam.core.frame import Sidecar
@@ -63,6 +64,14 @@ class Journal:
                 self.images_captured += 1
             if sidecar.kind == "capture" and sidecar.filename:
                 self.last_capture = note
+
+    def probe(self, frame: PreviewFrame, sequence: int, now: Instant) -> None:
+        """Note a preview frame: not stored, but it shows that the camera delivers."""
+        captured_at = rfc3339(now.at_boottime(frame.exposed_at_ns).wall_ns)
+        note = FrameNote("", "live", frame.exposed_at_ns, captured_at, sequence, frame.width, frame.height)
+        with self._lock:
+            self.last_frame = note
+            self.failures_in_a_row = 0
 
     def failure(self, error: FieldcamError, *, of_camera: bool) -> None:
         """Note that something failed; `of_camera` when the camera gave no frame."""

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from fieldcam.capture.places import Places
 from fieldcam.capture.preview import PreviewPublisher, Still
 from fieldcam.capture.schedule import Schedule, backoff_seconds
 from fieldcam.capture.settings import SettingsStore, for_request
-from fieldcam.core.clock import Clock, is_clock_synchronized
+from fieldcam.core.clock import Clock, Instant, is_clock_synchronized
 from fieldcam.core.config import CameraConfig, Config
 from fieldcam.core.errors import (
     CameraNotAvailableError,
@@ -192,6 +192,8 @@ class Owner:
                 self._live_frame()
             elif not has_loop and now >= self._probe_at_ns:
                 self._probe()
+            elif not has_loop and self._preview.wants_stream:
+                self._stream()
             else:
                 self._wait_until(schedule.next_at_ns if has_loop else self._probe_at_ns)
 
@@ -239,6 +241,23 @@ class Owner:
             self._camera_failed(error)
             return
         self._journal.frame(self._describe(taken, CaptureRequest(kind="live")))
+
+    def _stream(self) -> None:
+        """Stream a camera that cannot preview beside stills, between the captures; its frames are as good as probes."""
+        settings, config = self._settings.current(), self._camera_config
+        try:
+            with closing(self._camera.preview(settings, width=config.preview_width, fps=config.fps)) as frames:
+                for frame in frames:
+                    self._sequence += 1
+                    self._preview.offer(
+                        Still(frame.jpeg, frame.exposed_at_ns, None, frame.width, frame.height, is_preview=True)
+                    )
+                    self._journal.probe(frame, self._sequence, Instant.now(self._clock))
+                    self._look_around()
+                    if self._jobs or self._stopping or not self._preview.wants_stream:
+                        return
+        except CaptureServiceError as error:
+            self._camera_failed(error)
 
     def _answer(self, job: Job) -> None:
         self._busy_with_job = True
@@ -389,18 +408,27 @@ class Owner:
             self._left_out = (self._left_out[0] + slots, cause)
 
 
-def effective_size(settings: CameraSettings, journal: Journal) -> tuple[int, int]:
-    """Return the size of the next frame as far as it is known."""
+def effective_size(
+    settings: CameraSettings, journal: Journal, configured: tuple[int, int] | None
+) -> tuple[int, int] | tuple[None, None]:
+    """Return the size of the next frame as far as it is known: chosen, or as the last one was, or as is usual."""
     if settings.width is not None and settings.height is not None:
         return settings.width, settings.height
-    return (journal.last_frame.width, journal.last_frame.height) if journal.last_frame else (0, 0)
+    if journal.last_frame is not None:
+        return journal.last_frame.width, journal.last_frame.height
+    return configured or (None, None)
 
 
 def settings_answer(
-    settings: CameraSettings, journal: Journal, info: CameraInfo | None, *, streaming: bool
+    settings: CameraSettings,
+    journal: Journal,
+    info: CameraInfo | None,
+    *,
+    configured: tuple[int, int] | None,
+    streaming: bool,
 ) -> dict[str, Any]:
     """Return what GET settings says (contract section 4)."""
-    width, height = effective_size(settings, journal)
+    width, height = effective_size(settings, journal, configured)
     offered = info.resolutions if info is not None else ()
     return {
         "exposure": settings.exposure_ms,

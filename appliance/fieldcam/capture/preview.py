@@ -2,7 +2,8 @@
 """The preview socket: frames for whoever watches, and no work at all when nobody does.
 
 An XPUB socket tells us of the first subscriber of a topic and of the last one leaving, also when a client dies. A
-camera that can preview beside stills streams in this thread; of any other, the stills serve as preview. A subscriber
+camera that can preview beside stills streams in this thread; any other is streamed by its owner between captures, and
+where there is a loop, its stills serve as preview. A subscriber
 that does not read loses frames; nobody waits for it.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from fieldcam.camera.base import Camera, CameraSettings, PreviewFrame
+from fieldcam.camera.base import Camera, CameraSettings
 from fieldcam.camera.jpeg import scale_jpeg
 from fieldcam.control.protocol import TOPIC_NATIVE, TOPIC_PREVIEW
 from fieldcam.core.clock import Clock
@@ -36,13 +36,14 @@ RETRY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A frame of the loop, offered as preview."""
+    """A frame that the owner loop took, offered to whoever watches; `is_preview` when it is of the camera's stream."""
 
     jpeg: bytes
     exposed_at_ns: int
-    sequence: int
+    sequence: int | None
     width: int
     height: int
+    is_preview: bool = False
 
 
 class PreviewPublisher:
@@ -90,6 +91,15 @@ class PreviewPublisher:
         """Whether somebody watches."""
         return bool(self._watched)
 
+    @property
+    def wants_stream(self) -> bool:
+        """Whether the preview is watched and the camera streams only when no still is taken: then its owner streams."""
+        return (
+            TOPIC_PREVIEW in self._watched
+            and self._camera_is_ready.is_set()
+            and not self._camera.info.previews_beside_stills
+        )
+
     def camera_ready(self, *, ready: bool) -> None:
         """Say whether the camera is open; no preview is asked of it otherwise."""
         (self._camera_is_ready.set if ready else self._camera_is_ready.clear)()
@@ -135,8 +145,8 @@ class PreviewPublisher:
     def _stream(self, poller: zmq.Poller) -> None:
         """Send the camera's own stream while somebody watches it."""
         try:
-            frames: Iterator[PreviewFrame] = self._camera.preview(self._settings(), width=self._width, fps=self._fps)
-            with closing(frames):  # type: ignore[type-var]
+            frames = self._camera.preview(self._settings(), width=self._width, fps=self._fps)
+            with closing(frames):
                 for frame in frames:
                     self._send(TOPIC_PREVIEW, frame.jpeg, frame.exposed_at_ns, None, frame.width, frame.height)
                     self._state.healed()
@@ -149,6 +159,9 @@ class PreviewPublisher:
         self._step(poller, round(RETRY_SECONDS * 1000))
 
     def _send_still(self, still: Still) -> None:
+        if still.is_preview:
+            self._send(TOPIC_PREVIEW, still.jpeg, still.exposed_at_ns, None, still.width, still.height)
+            return
         if TOPIC_NATIVE in self._watched:
             self._send(TOPIC_NATIVE, still.jpeg, still.exposed_at_ns, still.sequence, still.width, still.height)
         if TOPIC_PREVIEW in self._watched and not self._camera.info.previews_beside_stills:

@@ -119,9 +119,10 @@ class CaptureProcess:
         finally:
             owner.close()
             preview.close()
-            control.close()
             places.close()
+            # First the last acknowledgements, then the last answers that wait for them.
             announcer.close()
+            control.close()
             _log.event(logging.INFO, "CAPTURE_STOPPED", "capture process stopped", camera=self.name)
 
     # The control thread needs to know these, and nothing else of the process.
@@ -241,7 +242,11 @@ class _Control:
 
     def _answer_settings(self) -> Result:
         return settings_answer(
-            self._settings.current(), self._journal, self._owner.info, streaming=self._preview.is_watched
+            self._settings.current(),
+            self._journal,
+            self._owner.info,
+            configured=self._camera_config.size,
+            streaming=self._preview.is_watched,
         )
 
     def _status(self, _args: Mapping[str, Any]) -> Result:

@@ -45,8 +45,8 @@ class SettingsStore:
     def current(self) -> CameraSettings:
         """Return the settings in force."""
         exposure_ms, gain = self._config.manual
-        width, height = self._config.size or (None, None)
-        base = CameraSettings(exposure_ms, gain, self._config.quality, width, height)
+        # A size that nobody chose is left to the camera, which knows its sensor.
+        base = CameraSettings(exposure_ms, gain, self._config.quality, self._config.width, self._config.height)
         return dataclasses.replace(base, **self._changed)
 
     def put(self, changes: Mapping[str, Any], info: CameraInfo | None) -> CameraSettings:

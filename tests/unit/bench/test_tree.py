@@ -72,5 +72,5 @@ def test_waiting_in_vain_shows_the_end_of_the_logs() -> None:
     with deployed_tree({"backend": "simulated"}) as tree:
         (tree.disk / "log" / "capture-api.log").write_text("the port is taken")
 
-        with pytest.raises(NotMeasuredError, match="not within 0.05 s: a frame(?s:.*)the port is taken"):
+        with pytest.raises(NotMeasuredError, match=r"not within 0\.05 s: a frame(?s:.*)the port is taken"):
             wait_until(lambda: None, "a frame", tree, seconds=0.05)

@@ -93,7 +93,7 @@ def test_nobody_listening_is_no_frame_and_not_healthy() -> None:
 
 
 def test_a_refusal_says_what_was_answered(port: int) -> None:
-    with Client(port) as client, pytest.raises(NotMeasuredError, match="503.*no camera"):
+    with Client(port) as client, pytest.raises(NotMeasuredError, match=r"503.*no camera"):
         client.must("GET", "/refused")
 
 

@@ -395,7 +395,7 @@ def test_the_stand_in_takes_its_camera_for_itself_as_the_tool_does(stand: Stand,
     second = subprocess.run(
         ["rpicam-still", "--immediate", "-o", str(tmp_path / "x.jpg")], check=False, capture_output=True
     )
-    frames.close()  # type: ignore[attr-defined]
+    frames.close()
 
     assert second.returncode == 255
     assert second.stderr.splitlines()[-1].startswith(b"ERROR: *** failed to acquire camera")

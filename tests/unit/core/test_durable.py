@@ -230,9 +230,7 @@ def test_a_leftover_of_the_same_pid_is_in_nobodys_way(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
 @pytest.mark.parametrize("step", range(5))
-def test_a_replacement_that_fails_keeps_the_old_content(
-    disk: FaultyDisk, tmp_path: Path, step: int, code: int
-) -> None:
+def test_a_replacement_that_fails_keeps_the_old_content(disk: FaultyDisk, tmp_path: Path, step: int, code: int) -> None:
     file = tmp_path / "state.json"
     file.write_bytes(b"old")
     disk.fail(step, code)
