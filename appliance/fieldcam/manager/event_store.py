@@ -55,9 +55,7 @@ class Event:
     details: Mapping[str, Any] | None = None
 
     @classmethod
-    def now(
-        cls, clock: Clock, kind: str, cause: str, details: Mapping[str, Any], camera: str | None = None
-    ) -> Self:
+    def now(cls, clock: Clock, kind: str, cause: str, details: Mapping[str, Any], camera: str | None = None) -> Self:
         """Return an event of this moment."""
         moment = Instant.now(clock)
         return cls(rfc3339(moment.wall_ns), moment.boot_id, moment.boottime_ns, kind, cause, camera, details)

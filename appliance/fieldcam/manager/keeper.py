@@ -274,9 +274,7 @@ class Keeper:
         if self._job is not None or self._writer is None or self._volume is None or self._trouble_since is not None:
             return
         self._again = False
-        self._reconcile = Reconcile(
-            self._writer, self._volume, self._sources, self._catalog.kind, self._want_thumbnail
-        )
+        self._reconcile = Reconcile(self._writer, self._volume, self._sources, self._catalog.kind, self._want_thumbnail)
         self._job = self._reconcile.steps()
 
     def _finish_job(self) -> None:

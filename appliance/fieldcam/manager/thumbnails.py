@@ -92,9 +92,7 @@ class Thumbnailer:
                     self._made.append((wanted.camera, wanted.filename, relative))
                     self._done()
             except (SharedVolumeError, OSError, ValueError) as error:
-                _log.event(
-                    logging.WARNING, "THUMBNAIL_FAILED", str(error), camera=wanted.camera, image=wanted.filename
-                )
+                _log.event(logging.WARNING, "THUMBNAIL_FAILED", str(error), camera=wanted.camera, image=wanted.filename)
             finally:
                 self._waiting.discard(wanted)
 

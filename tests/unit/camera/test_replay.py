@@ -325,7 +325,7 @@ def test_a_preview_does_not_take_pictures_away_from_stills(folder: Path) -> None
     frames = camera.preview(CameraSettings(), width=320, fps=100.0)
 
     previews = [next(frames) for _ in range(3)]
-    frames.close()  # type: ignore[attr-defined]
+    frames.close()
 
     assert {inspect_jpeg(frame.jpeg).width for frame in previews} == {320}
     assert decode(previews[0].jpeg).shape == (214, 320, 3)

@@ -326,7 +326,7 @@ class TestThePreview:
         frames = stand.camera.preview(CameraSettings(), width=1280, fps=15)
 
         frame = next(frames)
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
 
         info = inspect_jpeg(frame.jpeg)
         assert (info.width, info.height) == (frame.width, frame.height) == (1280, 958)
@@ -340,7 +340,7 @@ class TestThePreview:
 
         asked_ns = CLOCK.boottime_ns()
         frame = next(frames)
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
 
         assert frame.exposed_at_ns > asked_ns - 1_000_000_000
 
@@ -351,7 +351,7 @@ class TestThePreview:
 
         next(frames)
         seconds = time.monotonic() - started
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
 
         assert seconds < 9
 

@@ -175,9 +175,7 @@ CORRUPTIONS: list[Callable[[Path], None]] = [
 
 @pytest.mark.parametrize("corrupt", CORRUPTIONS)
 @pytest.mark.parametrize("running", [True, False], ids=["while running", "while stopped"])
-def test_a_damaged_catalog_comes_back_row_for_row(
-    stage: Stage, corrupt: Callable[[Path], None], running: bool
-) -> None:
+def test_a_damaged_catalog_comes_back_row_for_row(stage: Stage, corrupt: Callable[[Path], None], running: bool) -> None:
     stage.settle()
     before = stage.rows()
     if not running:
