@@ -15,7 +15,18 @@ APPLIANCE_RUN = env -i PATH="$$PATH" HOME="$$HOME" LANG=C.UTF-8 TERM="$${TERM:-d
 
 ##@ Appliance
 
+# What Ansible and pip would only complain of in a page of their own words is looked at first.
 up: $(CONTROLLER_VENV)/.installed ## Deploy to this machine and start (CAMERA=replay MEDIA=<folder or video>, …)
+	$(if $(findstring ',$(APPLIANCE_HOME)$(PWD)),$(error the path $(APPLIANCE_HOME) has a quote in it, which cannot be used; choose another folder))
+	@for name in LOCAL_PORT PORT MAX_IMAGES WIDTH HEIGHT INTERVAL; do \
+		if [[ -n "$${!name-}" && ! "$${!name}" =~ ^[0-9]+(\.[0-9]+)?$$ ]]; then \
+			echo "make up: $$name=$${!name} is no number; give one, or leave it out" >&2; \
+			exit 2; \
+		fi; \
+	done
+	@mkdir -p '$(APPLIANCE_HOME)/ansible' 2>/dev/null && test -w '$(APPLIANCE_HOME)' || { \
+		echo "make up: $(APPLIANCE_HOME) cannot be made or written by $$(id -un); give it to that user, or choose another folder: make up VAR=<folder>" >&2; \
+		exit 2; }
 	@VAR='$(APPLIANCE_HOME)' CALLED_FROM='$(if $(PWD),$(PWD),$(CURDIR))' LC_ALL=C.UTF-8 ANSIBLE_CONFIG='$(CURDIR)/ansible.cfg' \
 		ANSIBLE_HOME='$(APPLIANCE_HOME)/ansible' PYTHONUNBUFFERED=1 \
 		$(CONTROLLER_BIN)/python -m ansible playbook site.yml -i inventory/local $(ANSIBLE_ARGS) \

@@ -155,6 +155,10 @@ def _fsync_ignored(_ack: Acknowledge) -> Patches:
     yield os, "fsync", fsync
 
 
+def _halves_kept(_ack: Acknowledge) -> Patches:
+    yield writer, "_remove_halves", lambda _images, _sidecars: None
+
+
 def _nothing(_ack: Acknowledge) -> Patches:
     yield from ()
 
@@ -170,6 +174,7 @@ MUTANTS = {
         Mutant("name-reused", "names from the clock alone, overwriting allowed", ("kill", "clock"), _name_reused),
         Mutant("ids-forgotten", "reserved ids not remembered", ("kill",), _ids_forgotten),
         Mutant("fsync-ignored", "acknowledged although fsync failed", ("error",), _fsync_ignored),
+        Mutant("halves-kept", "live frames damaged by a power cut are kept", ("cut",), _halves_kept),
         Mutant("newest-by-wall-time", "newest frame by wall time", ("clock",), _newest_by_wall_time),
         Mutant("newest-by-file-time", "newest frame by mtime", ("clock",), _newest_by_file_time),
         Mutant("age-by-wall-time", "ages by wall time", ("clock",), _age_by_wall_time),

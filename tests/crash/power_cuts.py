@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.crash import inspection
+from tests.crash import inspection, mutants
 from tests.crash.inspection import Ledger
 from tests.crash.outcome import Outcome, Progress, no_progress
 from tests.crash.publisher import Job, started
@@ -203,7 +203,8 @@ def _one_cut(
     paths = site.paths
     problems = inspection.visible_problems(paths.captures, paths.captures, ledger)
     problems += inspection.acknowledged_problems(site, ledger, fresh)
-    problems += inspection.restart(site, boot_id)
+    with mutants.applied(mutant):
+        problems += inspection.restart(site, boot_id)
     # Live frames are not flushed: what a cut damaged may be seen until the capture process has started, not after.
     problems += inspection.visible_problems(paths.live, paths.metadata, Ledger())
     rows = inspection.recover_catalog(site, CrashClock(boot_id=boot_id)) + inspection.catalog_problems(site)

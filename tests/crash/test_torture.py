@@ -103,7 +103,7 @@ def test_mutants_of_the_order_are_caught_by_exact_kills(tracer: None, mutant: st
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("mutant", ["in-place", "no-file-fsync", "no-folder-fsync", "ack-first"])
+@pytest.mark.parametrize("mutant", ["in-place", "no-file-fsync", "no-folder-fsync", "ack-first", "halves-kept"])
 def test_mutants_of_the_flushing_are_caught_by_power_cuts(plug: None, mutant: str) -> None:
     files, _ = power_cuts.power_cuts(60, mutant=mutant, enough=1)
 

@@ -254,7 +254,7 @@ def _stop(_number: int, _frame: object) -> None:
 
 
 @click.command(help="Crash the store in every way we can. Without options: the short form.")
-@click.option("--long", "is_long", is_flag=True, help="The long form (more than half an hour).")
+@click.option("--long", "is_long", is_flag=True, help="The long form (about half an hour).")
 @click.option("--kills", type=int, help="Random kills.")
 @click.option("--point-frames", type=int, help="Captures whose every system call is a kill point.")
 @click.option("--cuts", type=int, help="Power cuts (needs root).")

@@ -88,7 +88,7 @@ class Plan:
             captures=200,
             sizes=((640, 480), (1920, 1080), FULL_SIZE),
             live_size=FULL_SIZE,
-            starts=5,
+            starts=3,
             loop_turns=20,
             probe_seconds=5.0,
             checkout=checkout,
@@ -99,7 +99,7 @@ class Plan:
         """Return the plan of CI: below a minute; its figures mean nothing."""
         return cls(
             quick=True,
-            live_seconds=seconds or 8.0,
+            live_seconds=seconds or 6.0,
             settle_seconds=1.0,
             captures=20,
             sizes=((640, 480), FULL_SIZE),

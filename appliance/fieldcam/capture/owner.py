@@ -2,8 +2,8 @@
 """The one loop that owns the camera: live frames on their slots, captures as soon as they are asked for.
 
 Order of importance: a capture that somebody waits for, then the slot that is due, then a probe of a camera without a
-loop. A camera that fails is left alone for 1, 2, 4 … 60 seconds, for ever; a capture asked for meanwhile is tried at
-once. Everything that touches the camera happens in this thread.
+loop. A camera that fails is left alone for a few seconds, longer when it fails for long, and is never given up; a capture
+asked for meanwhile is tried at once. Everything that touches the camera happens in this thread.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Owner:
         self._stopping = False
         self._is_open = False
         self._busy_with_job = False
-        self._retry_at_ns = 0
+        self._retry_at_ns = self._loop_failures = 0
         self._probe_at_ns = 0
         # Starts above every number of an earlier process of this boot, so that it rises without being remembered.
         self._sequence = clock.boottime_ns() // 1_000_000
@@ -220,7 +220,7 @@ class Owner:
         try:
             taken = self._take(settings, not_before_ns=0, deadline_ns=self._shot_deadline(settings))
         except CaptureServiceError as error:
-            self._camera_failed(error)
+            self._leave_alone(error)
             return
         try:
             stored = self._store(taken, CaptureRequest(kind="live"))
@@ -238,7 +238,7 @@ class Owner:
         try:
             taken = self._take(settings, not_before_ns=0, deadline_ns=self._shot_deadline(settings))
         except CaptureServiceError as error:
-            self._camera_failed(error)
+            self._leave_alone(error)
             return
         self._journal.frame(self._describe(taken, CaptureRequest(kind="live")))
 
@@ -257,7 +257,7 @@ class Owner:
                     if self._jobs or self._stopping or not self._preview.wants_stream:
                         return
         except CaptureServiceError as error:
-            self._camera_failed(error)
+            self._leave_alone(error)
 
     def _answer(self, job: Job) -> None:
         self._busy_with_job = True
@@ -331,7 +331,7 @@ class Owner:
         self._sequence += 1
         if self._camera_log.healed("the camera delivers again"):
             self._announce.event("camera_recovered", "", {})
-        self._retry_at_ns = 0
+        self._retry_at_ns = self._loop_failures = 0
         self._preview.offer(
             Still(taken.jpeg, taken.shot.exposed_at_ns, self._sequence, taken.shot.width, taken.shot.height)
         )
@@ -349,10 +349,14 @@ class Owner:
             taken, request, origin, sequence=self._sequence, time_quality=self._time_quality, clock=self._clock
         )
 
+    def _leave_alone(self, error: CaptureServiceError) -> None:
+        """Note that the loop got no frame, and when it tries again. Captures that fail do not make it wait longer."""
+        self._camera_failed(error)
+        self._loop_failures += 1
+        self._retry_at_ns = self._clock.boottime_ns() + int(backoff_seconds(self._loop_failures) * 1e9)
+
     def _camera_failed(self, error: CaptureServiceError) -> None:
         self._journal.failure(error, of_camera=True)
-        failures = self._journal.failures_in_a_row
-        self._retry_at_ns = self._clock.boottime_ns() + int(backoff_seconds(failures) * 1e9)
         if self._camera_log.broken(f"{error.code}: {error.message}", logging.ERROR):
             self._announce.event("camera_failed", error.code, {"message": error.message})
         if isinstance(error, CameraNotAvailableError):

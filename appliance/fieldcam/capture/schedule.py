@@ -6,6 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 FIRST_BACKOFF_SECONDS = 1.0
+# A camera that comes back is noticed within this, unless it was away for long (8 minutes at least).
+USUAL_BACKOFF_SECONDS = 5.0
+PATIENT_FAILURES = 100
 MAX_BACKOFF_SECONDS = 60.0
 
 
@@ -46,7 +49,9 @@ class Schedule:
 
 
 def backoff_seconds(failures: int) -> float:
-    """Return how long to leave a camera alone after so many failures in a row: 1, 2, 4 … 60 seconds, for ever."""
+    """Return how long to leave a camera alone after so many failures in a row: 1, 2, 4, 5 … 5, then 60, for ever."""
     if failures <= 0:
         return 0.0
-    return min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16))
+    if failures > PATIENT_FAILURES:
+        return MAX_BACKOFF_SECONDS
+    return min(USUAL_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16))
