@@ -89,6 +89,24 @@ def test_a_capture_is_stored_with_everything_that_was_said(tree: Tree) -> None:
     assert answer["database_saved"] is False  # no manager runs here
 
 
+def test_one_idempotency_key_is_one_capture_across_a_kill(tree: Tree) -> None:
+    asked = {"idempotency_key": "k-1", "request_sha256": "ab", "user_id": 7}
+    with tree.capture_process() as process:
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: tree.ask(protocol.CAPTURE, asked), range(4)))
+        with pytest.raises(RequestInvalidError, match="Idempotency-Key"):
+            tree.ask(protocol.CAPTURE, asked | {"request_sha256": "cd"})
+        other_user = tree.ask(protocol.CAPTURE, asked | {"user_id": 8})
+        process.kill()
+        process.wait()
+    with tree.capture_process():
+        answers.append(tree.ask(protocol.CAPTURE, asked))
+
+    assert {answer["path"] for answer in answers} == {answers[0]["path"]}
+    assert other_user["path"] != answers[0]["path"]
+    assert len(list(iter_frames(tree.paths().captures, tree.paths().captures))) == 2
+
+
 def test_two_cameras_share_nothing_but_the_tree(tree: Tree) -> None:
     with tree.capture_process("default"), tree.capture_process("north"):
         first = tree.ask(protocol.CAPTURE)

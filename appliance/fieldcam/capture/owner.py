@@ -2,8 +2,8 @@
 """The one loop that owns the camera: live frames on their slots, captures as soon as they are asked for.
 
 Order of importance: a capture that somebody waits for, then the slot that is due, then a probe of a camera without a
-loop. A camera that fails is left alone for a few seconds, longer when it fails for long, and is never given up; a capture
-asked for meanwhile is tried at once. Everything that touches the camera happens in this thread.
+loop. A camera that fails is left alone for a few seconds, longer when it fails for long, and is never given up; a
+capture asked for meanwhile is tried at once. Everything that touches the camera happens in this thread.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from fieldcam.camera.base import Camera
 from fieldcam.camera.registry import make_camera
 from fieldcam.capture.announcements import Announcements
 from fieldcam.capture.announcer import Announcer
+from fieldcam.capture.idempotency import Idempotency
 from fieldcam.capture.journal import Journal
 from fieldcam.capture.owner import Owner, settings_answer
 from fieldcam.capture.pipeline import Taken
@@ -164,6 +165,7 @@ class _Control:
         self._announcements = announcements
         self._started_ns = started_ns
         self._places = places
+        self._idempotency = Idempotency(self._paths.captures, self._clock)
         self._heartbeat_log = StateLog(_log, "HEARTBEAT_FAILED", camera=process.name)
         self._stop = threading.Event()
         self._server = Server(
@@ -262,8 +264,13 @@ class _Control:
     def _capture(self, args: Mapping[str, Any]) -> Future[Result]:
         request = parse_request(args, self._owner.info)
         accepted_ns = self._clock.boottime_ns()
+        known = self._idempotency.find(request)
+        if isinstance(known, Future):
+            return known
         answer: Future[Result] = Future()
-        job = self._owner.submit(request, store=True)
+        if known is not None:
+            self._answer(answer, known, accepted_ns)
+            return answer
 
         def stored(done: Future[tuple[Stored | None, Taken]]) -> None:
             if (error := done.exception()) is not None:
@@ -272,17 +279,25 @@ class _Control:
             frame, _ = done.result()
             if frame is None:
                 raise AssertionError("a capture is stored")
-            seconds = (self._clock.boottime_ns() - accepted_ns) / 1e9
-            result = {"sidecar": frame.sidecar.to_dict(), "path": str(frame.path), "seconds": seconds}
-            if request.kind == "live":
-                self._announcements.recorded(frame)
-                answer.set_result({**result, "database_saved": False})
-                return
-            recorded = self._announcements.record_and_wait(frame)
-            recorded.add_done_callback(lambda r: answer.set_result({**result, "database_saved": r.result()}))
+            self._idempotency.remember(request, frame)
+            self._answer(answer, frame, accepted_ns)
 
+        job = self._owner.submit(request, store=True)
+        self._idempotency.begin(request, answer)
+        answer.add_done_callback(lambda _: self._idempotency.forget_pending(request))
         job.add_done_callback(stored)
         return answer
+
+    def _answer(self, answer: Future[Result], frame: Stored, accepted_ns: int) -> None:
+        """Answer with a frame that is on disk, as soon as the manager has its row or is too late."""
+        seconds = (self._clock.boottime_ns() - accepted_ns) / 1e9
+        result = {"sidecar": frame.sidecar.to_dict(), "path": str(frame.path), "seconds": seconds}
+        if frame.sidecar.kind == "live":
+            self._announcements.recorded(frame)
+            answer.set_result({**result, "database_saved": False})
+            return
+        recorded = self._announcements.record_and_wait(frame)
+        recorded.add_done_callback(lambda r: answer.set_result({**result, "database_saved": r.result()}))
 
     def _test(self, args: Mapping[str, Any]) -> Future[Result]:
         request = parse_request(args, self._owner.info)

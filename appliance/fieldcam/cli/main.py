@@ -18,6 +18,7 @@ EX_SOFTWARE = 70
 
 COMMANDS: Mapping[str, str] = {
     "capture": "fieldcam.cli.host_camera_capture:command",
+    "bench": "fieldcam.cli.bench:bench",
     "catalog": "fieldcam.cli.catalog:catalog",
     "config": "fieldcam.cli.config:config",
     "doctor": "fieldcam.cli.doctor:doctor",

@@ -143,9 +143,15 @@ class Sidecar:
             raise ValueError("a sidecar is a JSON object")
         known = {f.name for f in dataclasses.fields(cls)}
         try:
-            return cls(**{key: value for key, value in data.items() if key in known})
+            sidecar = cls(**{key: value for key, value in data.items() if key in known})
         except TypeError as error:
             raise ValueError(f"not a sidecar: {error}") from None
+        for names, kinds in _KINDS:
+            for name in names:
+                value = getattr(sidecar, name)
+                if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                    raise ValueError(f"not a sidecar: {name} is {value!r}")
+        return sidecar
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Sidecar:
@@ -160,6 +166,17 @@ class Sidecar:
     def exposed_at(self) -> Instant:
         """The start of the exposure on both clocks."""
         return Instant(self.boot_id, self.monotonic_ns, round(self.timestamp * 1e9))
+
+
+# What readers count and compare with; a planted or damaged file must not surprise them later.
+_KINDS: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
+    (("filename", "camera", "kind", "captured_at", "boot_id", "sha256", "backend", "time_quality"), (str,)),
+    (("monotonic_ns", "sequence", "width", "height", "file_size", "schema"), (int,)),
+    (("timestamp",), (int, float)),
+    (("simulated",), (bool,)),
+    (("id",), (int, type(None))),
+    (("settings",), (Mapping,)),
+)
 
 
 def instant_fields(moment: Instant) -> dict[str, Any]:

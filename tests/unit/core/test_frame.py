@@ -43,6 +43,14 @@ def test_keys_of_a_newer_release_are_tolerated() -> None:
     assert Sidecar.from_dict(data).schema == 2
 
 
+@pytest.mark.parametrize(
+    "change", [{"sequence": "9"}, {"id": 1.5}, {"simulated": 1}, {"timestamp": None}, {"width": True}, {"settings": []}]
+)
+def test_a_value_of_the_wrong_kind_is_no_sidecar(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Sidecar.from_dict(sidecar().to_dict() | change)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"filename": "x"}', "nonsense", "null"])
 def test_something_else_is_no_sidecar(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""The playbooks as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.ansible.conftest import CHECKOUT, ansible
+
+
+@pytest.mark.parametrize("inventory", ["inventory/local", "inventory/example"])
+def test_both_inventories_pass_the_syntax_check(inventory: str, tmp_path: Path) -> None:
+    run = ansible("site.yml", "-i", inventory, "--syntax-check", scratch=tmp_path)
+
+    assert run.status == 0, run.output
+    assert "WARNING" not in run.output
+
+
+def test_without_an_inventory_the_playbook_explains_itself(tmp_path: Path) -> None:
+    run = ansible("site.yml", scratch=tmp_path)
+
+    assert run.status != 0
+    assert "make up" in run.output
+    assert "-i inventory/local" in run.output
+    assert "WARNING" not in run.output
+
+
+def test_check_mode_passes_on_an_untouched_machine_and_leaves_it_untouched(tmp_path: Path) -> None:
+    home = tmp_path / "var"
+    environ = {"VAR": str(home), "LOCAL_PORT": "48601", "PORT": "48602"}
+
+    run = ansible("site.yml", "-i", "inventory/local", "--check", scratch=tmp_path, environ=environ)
+
+    assert run.status == 0, run.output
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"CAMERA": "webcam"}, ["'webcam'", "simulated", "CAMERA="]),
+        ({"CAMERA": "replay"}, ["media is missing", "MEDIA="]),
+        ({"MEDIA": "nowhere"}, ["nowhere does not exist", "MEDIA="]),
+        ({"LOCAL_PORT": "70000"}, ["appliance_local_port", "70000"]),
+        ({"VAR": "/tmp/a;b"}, ["appliance_run_dir", "';'"]),
+        ({"VAR": "/tmp/a\nb"}, ["appliance_run_dir", "cannot be used"]),
+        ({"VAR": "/tmp/" + "long" * 30}, ["appliance_run_dir", "107"]),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_changed(
+    environ: dict[str, str], words: list[str], tmp_path: Path
+) -> None:
+    given = {"VAR": str(tmp_path / "var"), "LOCAL_PORT": "48603", "PORT": "48604"} | environ
+
+    run = ansible("site.yml", "-i", "inventory/local", scratch=tmp_path, environ=given)
+
+    assert run.status == 2
+    assert [word for word in words if word not in run.output] == []
+    assert "Traceback" not in run.output
+    assert not (tmp_path / "var").exists()
+
+
+def test_media_are_meant_from_where_the_command_was_typed(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    environ = {"VAR": str(tmp_path / "var"), "LOCAL_PORT": "48605", "PORT": "48606", "MEDIA": "photos"}
+
+    run = ansible(
+        str(CHECKOUT / "site.yml"), "-i", str(CHECKOUT / "inventory/local"),
+        cwd=tmp_path, scratch=tmp_path, environ=environ,
+    )  # fmt: skip
+
+    assert f"{tmp_path}/photos has no files in it" in run.output
