@@ -25,6 +25,7 @@ RENDER = """
     - {role}/defaults/main.yml
     - {role}/vars/main.yml
   vars:
+    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
     role_path: {role}
     __appliance_release: 0.1.0-0123456789
     __appliance_found: {{problems: [], tools: {{}}, python: 3.11.2}}
@@ -78,6 +79,7 @@ def ansible(*words: str, cwd: Path = CHECKOUT, scratch: Path, environ: Mapping[s
 def render(target: Path, **inputs: Any) -> Path:
     """Render every template of the role with these inputs into a folder and return it."""
     target.mkdir(parents=True, exist_ok=True)
+    (target / "templates").symlink_to(CHECKOUT / "roles" / "appliance" / "templates")  # where lookups look
     playbook = target / "render.yml"
     playbook.write_text(RENDER.format(role=CHECKOUT / "roles" / "appliance", target=target), encoding="utf-8")
     values = target / "inputs.json"

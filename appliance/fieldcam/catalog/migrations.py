@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The schema, told as a story: each step is additive, so that the release before still runs after a roll-back.
 
-`PRAGMA user_version` says which release's schema the file has; `min_reader` in `meta` says the oldest schema a program
-must know to use it. A program accepts a newer file whose `min_reader` it satisfies, and leaves it as it is.
-`catalog.db` and `live.db` have the same schema.
+`catalog.db` and `live.db` have the same schema. Which file which program may use: `catalog.schema`.
 """
 
 from __future__ import annotations
@@ -12,10 +10,8 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from fieldcam.catalog.connect import Connection, catalog_errors, transaction
-from fieldcam.core.errors import CatalogTooNewError, CatalogUnavailableError
-
-SCHEMA_VERSION = 1
+from fieldcam.catalog.connect import Connection, transaction
+from fieldcam.catalog.schema import SCHEMA_VERSION, check_version
 
 _steps = Migrations("fieldcam")
 
@@ -106,36 +102,3 @@ def migrate(connection: Connection, path: Path) -> list[str]:
         names = [step.name for step in _steps.pending(db)]
         _steps.apply(db)
     return names
-
-
-def check_version(connection: Connection, path: Path) -> int:
-    """Return the schema version of a file, 0 for an empty one.
-
-    Raises:
-        CatalogTooNewError: it needs a newer release.
-    """
-    with catalog_errors(path):
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version <= SCHEMA_VERSION:
-            return version
-        row = connection.execute("SELECT value FROM meta WHERE key = 'min_reader'").fetchone()
-    min_reader = int(row[0]) if row and str(row[0]).isdigit() else version
-    if min_reader > SCHEMA_VERSION:
-        raise CatalogTooNewError(
-            f"{path} has schema {version}, for releases that know schema {min_reader}; this one knows {SCHEMA_VERSION}",
-            path=str(path),
-            version=version,
-            min_reader=min_reader,
-        )
-    return version
-
-
-def require_schema(connection: Connection, path: Path) -> None:
-    """Make sure that a reader can use a file.
-
-    Raises:
-        CatalogTooNewError: it needs a newer release.
-        CatalogUnavailableError: the manager has not made its tables yet.
-    """
-    if check_version(connection, path) == 0:
-        raise CatalogUnavailableError(f"{path.name} is being made", path=str(path), cause="missing")

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from fieldcam.catalog.connect import READER_BUSY_SECONDS, Connection, catalog_errors, open_reader
 from fieldcam.catalog.image_row import ROW_COLUMNS, ImageRow, row_from
-from fieldcam.catalog.migrations import require_schema
+from fieldcam.catalog.schema import require_schema
 from fieldcam.core.frame import Kind
 
 # Above every id of a capture (camera number × 2^40 + counter, numbers up to 4095), below what JavaScript can count to.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fieldcam.catalog.connect import Cause, Connection, catalog_errors, cause_of, open_reader
 from fieldcam.catalog.image_row import VALUE_COLUMNS
-from fieldcam.catalog.migrations import require_schema
 from fieldcam.catalog.rebuild import MAX_PROBLEMS, Found
+from fieldcam.catalog.schema import require_schema
 from fieldcam.catalog.writer import known_image
 from fieldcam.core.errors import CatalogError
 

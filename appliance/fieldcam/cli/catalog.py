@@ -15,9 +15,9 @@ from typing import Any
 import click
 
 from fieldcam.catalog.connect import open_writer
-from fieldcam.catalog.migrations import SCHEMA_VERSION, check_version
 from fieldcam.catalog.migrations import migrate as migrate_file
 from fieldcam.catalog.rebuild import Rebuild
+from fieldcam.catalog.schema import SCHEMA_VERSION, check_version
 from fieldcam.catalog.verify import verify as verify_file
 from fieldcam.core.clock import SystemClock
 from fieldcam.core.config import Config, load

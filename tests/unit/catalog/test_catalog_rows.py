@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from fieldcam.catalog.connect import Cause, cause_of, open_reader
-from fieldcam.catalog.migrations import SCHEMA_VERSION
 from fieldcam.catalog.reader import LIVE_ID_BASE, CatalogReader, Cursor, ImageFilter, is_live_id, page_query
+from fieldcam.catalog.schema import SCHEMA_VERSION
 from fieldcam.catalog.writer import CatalogWriter
 from fieldcam.core.clock import rfc3339
 from fieldcam.core.errors import CatalogError, CatalogTooNewError, CatalogUnavailableError

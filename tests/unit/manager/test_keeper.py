@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fieldcam.catalog.migrations import SCHEMA_VERSION
+from fieldcam.catalog.schema import SCHEMA_VERSION
 from fieldcam.catalog.writer import CatalogWriter
 from fieldcam.core.config import Config
 from fieldcam.core.errors import CatalogError
