@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Proving promises by crashing. Power cuts need root and loop devices, exact kills need strace, clock jumps of the real
-# process need libfaketime; what is missing is named, and is a failure when FIELDCAM_REQUIRE_ALL is set.
+# process need libfaketime; what is missing is named, and is a failure when TESTS_REQUIRE_ALL is set.
 
 TORTURE_ARGS ?=
 

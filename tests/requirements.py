@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What a test may need from its machine, and the switch that makes a missing thing a failure.
 
-On a developer's laptop a test without Docker or root is skipped, and says why. CI sets FIELDCAM_REQUIRE_ALL=1: there
-the same test fails, because a suite that silently skips proves nothing.
+On a developer's laptop a test without Docker or root is skipped, and says why. CI sets TESTS_REQUIRE_ALL=1: there
+the same test fails, because a suite that silently skips proves nothing. Its name has no prefix of ours: the
+configuration refuses unknown FIELDCAM_ variables, and so would every program that the tests start.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 
 import pytest
 
-SWITCH = "FIELDCAM_REQUIRE_ALL"
+SWITCH = "TESTS_REQUIRE_ALL"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -28,7 +29,7 @@ def require(condition: object, reason: str) -> None:
 
 
 def everything_is_required() -> bool:
-    """Return whether FIELDCAM_REQUIRE_ALL is set to anything but empty or 0."""
+    """Return whether TESTS_REQUIRE_ALL is set to anything but empty or 0."""
     return os.environ.get(SWITCH, "") not in {"", "0"}
 
 

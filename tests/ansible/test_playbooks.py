@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +30,16 @@ def test_without_an_inventory_the_playbook_explains_itself(tmp_path: Path) -> No
     assert "WARNING" not in run.output
 
 
-def test_check_mode_passes_on_an_untouched_machine_and_leaves_it_untouched(tmp_path: Path) -> None:
-    home = tmp_path / "var"
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Return a folder whose path leaves room for the names of sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="fc-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_check_mode_passes_on_an_untouched_machine_and_leaves_it_untouched(short_path: Path, tmp_path: Path) -> None:
+    home = short_path / "var"
     environ = {"VAR": str(home), "LOCAL_PORT": "48601", "PORT": "48602"}
 
     run = ansible("site.yml", "-i", "inventory/local", "--check", scratch=tmp_path, environ=environ)
@@ -43,6 +54,7 @@ def test_check_mode_passes_on_an_untouched_machine_and_leaves_it_untouched(tmp_p
         ({"CAMERA": "webcam"}, ["'webcam'", "simulated", "CAMERA="]),
         ({"CAMERA": "replay"}, ["media is missing", "MEDIA="]),
         ({"MEDIA": "nowhere"}, ["nowhere does not exist", "MEDIA="]),
+        ({"MEDIA": "/{{ 7 * 7 }}"}, ["/{{ 7 * 7 }} does not exist"]),
         ({"LOCAL_PORT": "70000"}, ["appliance_local_port", "70000"]),
         ({"VAR": "/tmp/a;b"}, ["appliance_run_dir", "';'"]),
         ({"VAR": "/tmp/a\nb"}, ["appliance_run_dir", "cannot be used"]),
@@ -50,16 +62,16 @@ def test_check_mode_passes_on_an_untouched_machine_and_leaves_it_untouched(tmp_p
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_changed(
-    environ: dict[str, str], words: list[str], tmp_path: Path
+    environ: dict[str, str], words: list[str], short_path: Path, tmp_path: Path
 ) -> None:
-    given = {"VAR": str(tmp_path / "var"), "LOCAL_PORT": "48603", "PORT": "48604"} | environ
+    given = {"VAR": str(short_path / "var"), "LOCAL_PORT": "48603", "PORT": "48604"} | environ
 
     run = ansible("site.yml", "-i", "inventory/local", scratch=tmp_path, environ=given)
 
     assert run.status == 2
     assert [word for word in words if word not in run.output] == []
     assert "Traceback" not in run.output
-    assert not (tmp_path / "var").exists()
+    assert not (short_path / "var").exists()
 
 
 def test_media_are_meant_from_where_the_command_was_typed(tmp_path: Path) -> None:

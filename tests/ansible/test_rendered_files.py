@@ -14,7 +14,7 @@ import pytest
 from fieldcam.core.config import load
 from tests.ansible.conftest import render
 
-NASTY = 'a"b\'c\\d\n[cameras.evil]\nbackend = "simulated" # %(here)s ; ${x} {{ 7 * 7 }} \u00e9\U0001f600\t'
+NASTY = 'a"b\'c\\d\n[cameras.evil]\nbackend = "simulated" # %(here)s ; ${x} \u00e9\U0001f600\t'
 
 
 def supervisor_files(folder: Path) -> configparser.RawConfigParser:

@@ -2,7 +2,7 @@
 """`make torture` and `make torture-short`: crash the store in every way we can, and prove that we would notice.
 
 Exit status 1 when a promise was broken or a mutant was not caught; also when something could not be run here and
-FIELDCAM_REQUIRE_ALL is set.
+TESTS_REQUIRE_ALL is set.
 """
 
 from __future__ import annotations
