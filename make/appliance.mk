@@ -28,7 +28,7 @@ up: $(CONTROLLER_VENV)/.installed ## Deploy to this machine and start (CAMERA=re
 		echo "make up: $(APPLIANCE_HOME) cannot be made or written by $$(id -un); give it to that user, or choose another folder: make up VAR=<folder>" >&2; \
 		exit 2; }
 	@VAR='$(APPLIANCE_HOME)' CALLED_FROM='$(if $(PWD),$(PWD),$(CURDIR))' LC_ALL=C.UTF-8 ANSIBLE_CONFIG='$(CURDIR)/ansible.cfg' \
-		ANSIBLE_HOME='$(APPLIANCE_HOME)/ansible' PYTHONUNBUFFERED=1 \
+		ANSIBLE_HOME='$(APPLIANCE_HOME)/ansible' ANSIBLE_REMOTE_TMP='$(APPLIANCE_HOME)/ansible/tmp' PYTHONUNBUFFERED=1 \
 		$(CONTROLLER_BIN)/python -m ansible playbook site.yml -i inventory/local $(ANSIBLE_ARGS) \
 		|| { echo 'make up: not done; the message above says why. `make logs` shows what the programs say.' >&2; exit 1; }
 	@$(APPLIANCE_RUN) '$(APPLIANCE_BIN)/fieldcam' guide --config '$(APPLIANCE_HOME)/etc/fieldcam.toml' \

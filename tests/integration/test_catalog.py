@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -142,24 +140,22 @@ def test_a_migration_that_fails_changes_nothing(appliance: Appliance) -> None:
 
 
 REBUILD = """
-import sys
+import re, sys
+from pathlib import Path
 from fieldcam.cli.catalog import catalog
-catalog(["rebuild", "--json", "--config", sys.argv[1]])
+catalog(["rebuild", "--json", "--config", sys.argv[1]], standalone_mode=False)
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1], file=sys.stderr)
 """
 
 
-def test_ten_thousand_sidecars_are_rebuilt_in_time_and_in_bounded_memory(appliance: Appliance) -> None:
+def test_ten_thousand_sidecars_are_rebuilt_in_bounded_memory(appliance: Appliance) -> None:
     for number in range(10_000):
         put_capture(appliance.config, number)
 
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", REBUILD, str(appliance.file)], capture_output=True, text=True, check=True, cwd="/"
     )
-    seconds = time.monotonic() - started
 
-    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    peak_bytes = int(done.stderr.split()[-1]) * 1024  # of this process alone; its parent counts all its children
     assert json.loads(done.stdout)["recorded"] == 10_000
-    assert seconds <= 30
-    assert peak_bytes <= 200 * MEGABYTE
-    print(f"rebuild of 10,000: {seconds:.1f} s, {peak_bytes / MEGABYTE:.0f} MB at most")
+    assert peak_bytes <= 120 * MEGABYTE
