@@ -18,6 +18,7 @@ from fieldcam.api.survey import Survey, take_survey
 from fieldcam.cli.options import config_option, json_option
 from fieldcam.core.clock import SystemClock, rfc3339
 from fieldcam.core.config import Config, load
+from fieldcam.core.heartbeat import Heartbeat
 
 EX_UNAVAILABLE = 69
 LOOK_EVERY_SECONDS = 0.2
@@ -37,12 +38,24 @@ def status(wait_fresh: float | None, config_file: Path | None, *, as_json: bool)
     while True:
         survey = take_survey(config, clock)
         is_served = survey.health.status != "unhealthy" and api_answers(config)
+        if wait_fresh is not None:
+            is_served = is_served and any(comes_from_running_process(beat) for beat in survey.heartbeats.values())
         if is_served or clock.boottime_ns() >= deadline_ns:
             break
         pause.wait(LOOK_EVERY_SECONDS)
     _print(survey, is_served=is_served, as_json=as_json)
     if not is_served:
         raise SystemExit(EX_UNAVAILABLE)
+
+
+def comes_from_running_process(beat: Heartbeat | None) -> bool:
+    """Return whether the newest frame was taken by a process that runs now.
+
+    After a restart the frame of the process before is fresh for some seconds still, and proves nothing.
+    """
+    if beat is None or beat.last_frame is None or not Path(f"/proc/{beat.pid}").exists():
+        return False
+    return beat.last_frame.boottime_ns >= beat.started_boottime_ns
 
 
 def health_url(config: Config) -> str:
