@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fieldcam.control import client
-from fieldcam.core.config import Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.heartbeat import Heartbeat, read_heartbeat
 from fieldcam.core.layout import CameraPaths
 from fieldcam.store.volume import init_volume

@@ -21,6 +21,7 @@ import click
 from pydantic import BaseModel
 
 from fieldcam.core import config as configuration
+from fieldcam.core import config_sources as sources
 from fieldcam.core.errors import FieldcamError, all_errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,9 +61,9 @@ def render_errors() -> str:
 def render_configuration() -> str:
     """Return docs/configuration.md."""
     schema = configuration.Config.model_json_schema()
-    formats = " or ".join(f"`{name}`" for name in sorted(configuration.IMAGE_FORMATS))
+    formats = " or ".join(f"`{name}`" for name in sorted(sources.IMAGE_FORMATS))
     names: dict[str, list[str]] = {}
-    for name, key in configuration.REFERENCE_NAMES.items():
+    for name, key in sources.REFERENCE_NAMES.items():
         names.setdefault(key, []).append(f"`{name}`")
     backends = [
         f"| `{backend}` | {_size_words(backend)} | {_exposure_words(backend)} |"
@@ -80,11 +81,11 @@ def render_configuration() -> str:
             "## Layers, strongest first",
             "",
             "1. Flags of a command, such as `--interval`.",
-            f"2. Environment variables `{configuration.ENV_PREFIX}<KEY>`. A key of a camera is",
-            f"   `{configuration.ENV_PREFIX}CAMERAS__<NAME>__<KEY>`, dashes of the name as underscores.",
+            f"2. Environment variables `{sources.ENV_PREFIX}<KEY>`. A key of a camera is",
+            f"   `{sources.ENV_PREFIX}CAMERAS__<NAME>__<KEY>`, dashes of the name as underscores.",
             "3. The names of the reference documents (last column below). Those that speak of a camera mean the",
             "   default camera.",
-            f"4. The file: `--config`, else `{configuration.ENV_PREFIX}CONFIG`, else `{configuration.DEFAULT_FILE}`. A",
+            f"4. The file: `--config`, else `{sources.ENV_PREFIX}CONFIG`, else `{sources.DEFAULT_FILE}`. A",
             "   file that is named must exist.",
             "5. Defaults.",
             "",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fieldcam.core.config import load
+from fieldcam.core.config_sources import load
 from tests.ansible.conftest import render
 
 NASTY = 'a"b\'c\\d\n[cameras.evil]\nbackend = "simulated" # %(here)s ; ${x} \u00e9\U0001f600\t'

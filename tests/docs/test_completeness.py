@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from fieldcam.core.config import REFERENCE_NAMES
+from fieldcam.core.config_sources import REFERENCE_NAMES
 from fieldcam.core.errors import all_errors
 from tests.docs.source_scan import (
     ROOT,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fieldcam.core.config import REFERENCE_NAMES, CameraConfig, Config
+from fieldcam.core.config import CameraConfig, Config
+from fieldcam.core.config_sources import REFERENCE_NAMES
 from fieldcam.core.errors import FieldcamError, all_errors
 from tests.docs.source_scan import ROOT
 from tools import generate_docs

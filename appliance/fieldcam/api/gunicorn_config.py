@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fieldcam.api import main
-from fieldcam.core.config import Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.errors import FieldcamError
 
 _EX_CONFIG = 78

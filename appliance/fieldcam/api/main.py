@@ -10,7 +10,7 @@ import threading
 
 from fieldcam.api.app import Application, create_app
 from fieldcam.core.clock import SystemClock
-from fieldcam.core.config import load
+from fieldcam.core.config_sources import load
 
 # Set by the signal handler of gunicorn_config: streams and waits end at once instead of holding up the restart.
 stopping = threading.Event()

@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from fieldcam.api.problems import where
 from fieldcam.core import logs
-from fieldcam.core.config import load
+from fieldcam.core.config_sources import load
 from fieldcam.core.logs import get_logger
 
 PROCESS = "capture-api"

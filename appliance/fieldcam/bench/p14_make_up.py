@@ -20,7 +20,7 @@ from fieldcam.bench.row import NotMeasuredError, Plan, Progress, Row, judge
 from fieldcam.bench.samples import summarize
 from fieldcam.bench.tree import STOP_SECONDS, free_ports, pause
 from fieldcam.bench.web import first_frame
-from fieldcam.core.config import load
+from fieldcam.core.config_sources import load
 from fieldcam.core.heartbeat import Heartbeat, read_heartbeat
 
 BAR_SECONDS = 90.0

@@ -24,7 +24,8 @@ from typing import TypeVar
 
 from fieldcam.bench import counters
 from fieldcam.bench.row import NotMeasuredError
-from fieldcam.core.config import Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.heartbeat import Heartbeat, read_heartbeat
 from fieldcam.store.volume import init_volume
 

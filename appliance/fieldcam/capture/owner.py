@@ -14,19 +14,21 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from fieldcam.camera.base import Camera, CameraInfo, CameraSettings
 from fieldcam.capture import pipeline
+from fieldcam.capture.announcements import Announcements
+from fieldcam.capture.gaps import Gaps
 from fieldcam.capture.journal import Journal
 from fieldcam.capture.pipeline import Origin, Taken
 from fieldcam.capture.places import Places
 from fieldcam.capture.preview import PreviewPublisher, Still
 from fieldcam.capture.schedule import Schedule, backoff_seconds
 from fieldcam.capture.settings import SettingsStore, for_request
-from fieldcam.core.clock import Clock, Instant, is_clock_synchronized
+from fieldcam.capture.wall_clock import WallClock
+from fieldcam.core.clock import Clock, Instant
 from fieldcam.core.config import CameraConfig, Config
 from fieldcam.core.errors import (
     CameraNotAvailableError,
@@ -35,14 +37,13 @@ from fieldcam.core.errors import (
     CaptureTimeoutError,
     SharedVolumeError,
 )
-from fieldcam.core.frame import CaptureRequest
+from fieldcam.core.frame import CaptureRequest, Sidecar
 from fieldcam.core.logs import StateLog, get_logger
 from fieldcam.store.writer import Stored
 
 _log = get_logger(__name__)
 RETRY_PAUSE_SECONDS = 0.2
 LOOK_NS = 1_000_000_000
-CLOCK_STEP_NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Owner:
         journal: Journal,
         settings: SettingsStore,
         preview: PreviewPublisher,
-        announce: Any,
+        announce: Announcements,
         clock: Clock,
     ) -> None:
         self._name = name
@@ -108,11 +109,9 @@ class Owner:
         self._probe_at_ns = 0
         # Starts above every number of an earlier process of this boot, so that it rises without being remembered.
         self._sequence = clock.boottime_ns() // 1_000_000
-        self._time_quality = "unsynchronized"
         self._looked_ns = -LOOK_NS
-        self._wall_offset_ns = clock.wall_ns() - clock.boottime_ns()
-        self._left_out = (0, "")
-        self._last_live_at: str | None = None
+        self._gaps = Gaps(journal, announce)
+        self._wall_clock = WallClock(name, clock, config.clock_trust, announce)
         self._camera_log = StateLog(_log, "CAMERA_FAILED", camera=name)
         self._newest: tuple[Taken, CameraSettings] | None = None
 
@@ -136,7 +135,7 @@ class Owner:
     @property
     def time_quality(self) -> str:
         """How far wall time can be trusted."""
-        return self._time_quality
+        return self._wall_clock.quality
 
     def submit(self, request: CaptureRequest, *, store: bool) -> Future[tuple[Stored | None, Taken]]:
         """Queue a capture.
@@ -183,11 +182,11 @@ class Owner:
             now = self._clock.boottime_ns()
             if now < self._retry_at_ns:
                 schedule, left_out = schedule.skip_until(now) if has_loop else (schedule, 0)
-                self._leave_out(left_out, "camera")
+                self._gaps.leave_out(left_out, "camera")
                 self._wait_until(min(self._retry_at_ns, schedule.next_at_ns) if has_loop else self._retry_at_ns)
             elif has_loop and schedule.is_due(now):
                 schedule, left_out = schedule.take(now)
-                self._leave_out(left_out, late_because)
+                self._gaps.leave_out(left_out, late_because)
                 late_because = "late"
                 self._live_frame()
             elif not has_loop and now >= self._probe_at_ns:
@@ -229,7 +228,7 @@ class Owner:
             return
         self._newest = (taken, settings)
         self._announce.recorded(stored)
-        self._note_gap(stored)
+        self._gaps.end(stored)
 
     def _probe(self) -> None:
         """Take and check a frame of a camera without a loop, so that its health is known."""
@@ -342,11 +341,11 @@ class Owner:
         self._journal.frame(stored.sidecar)
         return stored
 
-    def _describe(self, taken: Taken, request: CaptureRequest) -> Any:
+    def _describe(self, taken: Taken, request: CaptureRequest) -> Sidecar:
         info = self._camera.info
         origin = Origin(self._name, info.backend, info.simulated)
         return pipeline.describe(
-            taken, request, origin, sequence=self._sequence, time_quality=self._time_quality, clock=self._clock
+            taken, request, origin, sequence=self._sequence, time_quality=self._wall_clock.quality, clock=self._clock
         )
 
     def _leave_alone(self, error: CaptureServiceError) -> None:
@@ -375,72 +374,7 @@ class Owner:
     def _look_around(self) -> None:
         """About once a second: is the archive there, and did the clock jump?"""
         now = self._clock.boottime_ns()
-        if now - self._looked_ns < LOOK_NS:
-            return
-        self._looked_ns = now
-        self._places.check()
-        self._notice_clock_step()
-        if is_clock_synchronized():
-            self._time_quality = "synchronized"
-        else:
-            self._time_quality = "assumed" if self._config.clock_trust == "assume" else "unsynchronized"
-
-    def _notice_clock_step(self) -> None:
-        """Nothing here depends on wall time, but whoever reads the times in the sidecars wants to know."""
-        offset_ns = self._clock.wall_ns() - self._clock.boottime_ns()
-        step_ns = offset_ns - self._wall_offset_ns
-        self._wall_offset_ns = offset_ns
-        if abs(step_ns) >= CLOCK_STEP_NS:
-            _log.event(
-                logging.WARNING, "CLOCK_STEPPED", f"wall time jumped by {step_ns / 1e9:+.1f} s", camera=self._name
-            )
-            self._announce.event("clock_stepped", "", {"seconds": step_ns / 1e9})
-
-    def _note_gap(self, stored: Stored) -> None:
-        """Tell of the slots that were left out since the last live frame."""
-        slots, cause = self._left_out
-        if slots:
-            before = self._last_live_at
-            details = {"slots": slots, "from": before, "to": stored.sidecar.captured_at}
-            self._announce.event("gap", cause, details)
-        self._left_out = (0, "")
-        self._last_live_at = stored.sidecar.captured_at
-
-    def _leave_out(self, slots: int, cause: str) -> None:
-        if slots:
-            self._journal.skipped(cause, slots)
-            self._left_out = (self._left_out[0] + slots, cause)
-
-
-def effective_size(
-    settings: CameraSettings, journal: Journal, configured: tuple[int, int] | None
-) -> tuple[int, int] | tuple[None, None]:
-    """Return the size of the next frame as far as it is known: chosen, or as the last one was, or as is usual."""
-    if settings.width is not None and settings.height is not None:
-        return settings.width, settings.height
-    if journal.last_frame is not None:
-        return journal.last_frame.width, journal.last_frame.height
-    return configured or (None, None)
-
-
-def settings_answer(
-    settings: CameraSettings,
-    journal: Journal,
-    info: CameraInfo | None,
-    *,
-    configured: tuple[int, int] | None,
-    streaming: bool,
-) -> dict[str, Any]:
-    """Return what GET settings says (contract section 4)."""
-    width, height = effective_size(settings, journal, configured)
-    offered = info.resolutions if info is not None else ()
-    return {
-        "exposure": settings.exposure_ms,
-        "gain": settings.gain,
-        "width": width,
-        "height": height,
-        "quality": settings.quality,
-        "available_resolutions": [list(size) for size in offered],
-        "connected": info is not None and not info.simulated and journal.delivering,
-        "streaming": streaming,
-    }
+        if now - self._looked_ns >= LOOK_NS:
+            self._looked_ns = now
+            self._places.check()
+            self._wall_clock.look()

@@ -21,11 +21,11 @@ from fieldcam.capture.announcements import Announcements
 from fieldcam.capture.announcer import Announcer
 from fieldcam.capture.idempotency import Idempotency
 from fieldcam.capture.journal import Journal
-from fieldcam.capture.owner import Owner, settings_answer
+from fieldcam.capture.owner import Owner
 from fieldcam.capture.pipeline import Taken
 from fieldcam.capture.places import Places
 from fieldcam.capture.preview import PreviewPublisher
-from fieldcam.capture.settings import SettingsStore, parse_request
+from fieldcam.capture.settings import SettingsStore, parse_request, settings_answer
 from fieldcam.control import protocol
 from fieldcam.control.server import Server
 from fieldcam.core.clock import Clock, SystemClock

@@ -18,7 +18,8 @@ from fieldcam.capture.process import CaptureProcess
 from fieldcam.capture.settings import SettingsStore
 from fieldcam.control import client, protocol
 from fieldcam.core.clock import Instant, SystemClock
-from fieldcam.core.config import Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.durable import make_folder
 from fieldcam.core.errors import FieldcamError
 from fieldcam.core.frame import CaptureRequest

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldcam.camera.base import CameraInfo, CameraSettings
+from fieldcam.capture.journal import Journal
 from fieldcam.core.config import CameraConfig
 from fieldcam.core.durable import make_folder, replace_file
 from fieldcam.core.errors import RequestInvalidError
@@ -106,6 +107,40 @@ def for_request(settings: CameraSettings, request: CaptureRequest) -> CameraSett
     """Return the settings one capture is taken with."""
     asked = {key: getattr(request, key) for key in _LIMITS if getattr(request, key) is not None}
     return dataclasses.replace(settings, **asked)
+
+
+def effective_size(
+    settings: CameraSettings, journal: Journal, configured: tuple[int, int] | None
+) -> tuple[int, int] | tuple[None, None]:
+    """Return the size of the next frame as far as it is known: chosen, or as the last one was, or as is usual."""
+    if settings.width is not None and settings.height is not None:
+        return settings.width, settings.height
+    if journal.last_frame is not None:
+        return journal.last_frame.width, journal.last_frame.height
+    return configured or (None, None)
+
+
+def settings_answer(
+    settings: CameraSettings,
+    journal: Journal,
+    info: CameraInfo | None,
+    *,
+    configured: tuple[int, int] | None,
+    streaming: bool,
+) -> dict[str, Any]:
+    """Return what GET settings says (contract section 4)."""
+    width, height = effective_size(settings, journal, configured)
+    offered = info.resolutions if info is not None else ()
+    return {
+        "exposure": settings.exposure_ms,
+        "gain": settings.gain,
+        "width": width,
+        "height": height,
+        "quality": settings.quality,
+        "available_resolutions": [list(size) for size in offered],
+        "connected": info is not None and not info.simulated and journal.delivering,
+        "streaming": streaming,
+    }
 
 
 def check_fields(args: Mapping[str, Any], known: set[str]) -> None:

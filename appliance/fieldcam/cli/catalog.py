@@ -20,7 +20,8 @@ from fieldcam.catalog.rebuild import Rebuild
 from fieldcam.catalog.schema import SCHEMA_VERSION, check_version
 from fieldcam.catalog.verify import verify as verify_file
 from fieldcam.core.clock import SystemClock
-from fieldcam.core.config import Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.errors import CameraInUseError, FieldcamError
 from fieldcam.core.ownership import owned
 from fieldcam.manager.sources import Sources

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from fieldcam.cli.options import config_option, json_option
-from fieldcam.core.config import load, load_with_sources
+from fieldcam.core.config_sources import load, load_with_sources
 
 
 @click.group()

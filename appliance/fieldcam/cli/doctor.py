@@ -19,7 +19,8 @@ from fieldcam.catalog.reader import CatalogReader
 from fieldcam.cli.options import config_option, json_option
 from fieldcam.cli.status import api_answers, health_url
 from fieldcam.core.clock import Clock, Instant, SystemClock, is_clock_synchronized
-from fieldcam.core.config import Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.errors import ConfigError, FieldcamError
 from fieldcam.core.heartbeat import MAX_BEAT_AGE_SECONDS, read_heartbeat
 from fieldcam.store.space import disk_usage

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from fieldcam.core.config import CameraConfig, Config, load
+from fieldcam.core.config import CameraConfig, Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.errors import ConfigError
 
 WHAT_IT_IS = {

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 import click
 
 from fieldcam.capture.service import HostCameraCaptureService, camera_flags
+from fieldcam.cli.run_command import run_command
 from fieldcam.core import logs
-from fieldcam.core.config import load
-from fieldcam.core.errors import FieldcamError
+from fieldcam.core.config_sources import load
 
 # supervisord waits 10 s after TERM before it kills.
 STOP_SECONDS = 6.0
@@ -73,12 +73,8 @@ def _print(facts: dict[str, Any], *, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Run the command; an error is one line, never a traceback."""
-    try:
-        command(standalone_mode=True)
-    except FieldcamError as error:
-        click.echo(f"error: {error.code}: {error.message}", err=True)
-        raise SystemExit(error.exit_code) from None
+    """Run the command."""
+    run_command(command)
 
 
 if __name__ == "__main__":

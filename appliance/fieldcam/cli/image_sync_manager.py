@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from fieldcam.core.config import load
-from fieldcam.core.errors import FieldcamError
+from fieldcam.cli.run_command import run_command
+from fieldcam.core.config_sources import load
 from fieldcam.manager.main import run
 from fieldcam.manager.service import ImageSyncManager
 
@@ -58,12 +58,8 @@ def _print(facts: dict[str, Any], *, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Run the command; an error is one line, never a traceback."""
-    try:
-        command(standalone_mode=True)
-    except FieldcamError as error:
-        click.echo(f"error: {error.code}: {error.message}", err=True)
-        raise SystemExit(error.exit_code) from None
+    """Run the command."""
+    run_command(command)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from fieldcam.core.errors import FieldcamError
+from fieldcam.cli.run_command import run_command
 
 EX_SOFTWARE = 70
 
@@ -78,11 +78,7 @@ def command(config_file: Path | None, *, traceback: bool) -> None:  # noqa: ARG0
 def main() -> None:
     """Run the command; an error is one line per cause, never a traceback unless it was asked for."""
     try:
-        command(standalone_mode=True)
-    except FieldcamError as error:
-        for line in error.message.splitlines() or [""]:
-            click.echo(f"error: {error.code}: {line}", err=True)
-        raise SystemExit(error.exit_code) from None
+        run_command(command)
     except Exception as error:
         if "--traceback" in sys.argv:
             raise

@@ -17,7 +17,8 @@ from fieldcam.api.present import camera_answer, finite
 from fieldcam.api.survey import Survey, take_survey
 from fieldcam.cli.options import config_option, json_option
 from fieldcam.core.clock import SystemClock, rfc3339
-from fieldcam.core.config import Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import load
 from fieldcam.core.heartbeat import Heartbeat
 
 EX_UNAVAILABLE = 69

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from fieldcam.api.auth_store import ROLES, AuthStore, Role, Token
 from fieldcam.cli.options import config_option, json_option
 from fieldcam.core.clock import SystemClock, rfc3339
-from fieldcam.core.config import load
+from fieldcam.core.config_sources import load
 
 SECONDS_A_DAY = 86_400
 

@@ -25,7 +25,7 @@ from supervisor.xmlrpc import Faults
 
 from fieldcam.core import logs
 from fieldcam.core.clock import Clock, SystemClock
-from fieldcam.core.config import load
+from fieldcam.core.config_sources import load
 from fieldcam.core.errors import FieldcamError
 from fieldcam.core.logs import StateLog, get_logger
 from fieldcam.core.manager_heartbeat import read_manager_heartbeat

@@ -46,7 +46,7 @@ class ImageSyncManager:
         *,
         config: Config | None = None,
     ) -> None:
-        from fieldcam.core.config import load
+        from fieldcam.core.config_sources import load
 
         self._config = config or load(
             flags={

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fieldcam.core.config import REFERENCE_NAMES, Config, load
+from fieldcam.core.config import Config
+from fieldcam.core.config_sources import REFERENCE_NAMES, load
 from fieldcam.core.errors import ConfigError
 
 GOOD = """
