@@ -97,16 +97,17 @@ format: venv ## Format Python and apply the safe fixes of the linter
 # would import; it only lends us its photographs (locks/dev.in).
 .PHONY: lock
 lock: $(LOCK_VENV)/.installed ## Refresh locks/ from pyproject.toml and locks/*.in (UPGRADE=1 takes newer versions)
-	$(UV_COMPILE) --extra host pyproject.toml locks/controller.in locks/dev.in -o locks/dev.txt \
+	$(UV_COMPILE) --extra host --extra vision pyproject.toml locks/controller.in locks/dev.in -o locks/dev.txt \
 		--no-emit-package scipy --no-emit-package joblib --no-emit-package threadpoolctl \
 		--no-emit-package narwhals --no-emit-package cloudpickle
 	$(UV_COMPILE) --constraint locks/dev.txt --extra host pyproject.toml -o locks/host.txt
 	$(UV_COMPILE) --constraint locks/dev.txt pyproject.toml -o locks/container.txt
+	$(UV_COMPILE) --constraint locks/dev.txt --extra vision pyproject.toml -o locks/vision.txt
 	$(UV_COMPILE) --constraint locks/dev.txt locks/controller.in -o locks/controller.txt
 
 .PHONY: lock-check
 lock-check: $(LOCK_VENV)/.installed ## Prove that each pin has a hashed wheel for aarch64 and x86-64, Python 3.11-3.13
-	$(LOCK_VENV)/bin/python tools/check_locks.py locks/container.txt locks/host.txt locks/controller.txt locks/dev.txt
+	$(LOCK_VENV)/bin/python tools/check_locks.py locks/container.txt locks/vision.txt locks/host.txt locks/controller.txt locks/dev.txt
 
 $(LOCK_VENV)/.installed: Makefile
 	@python="$$(tools/find_python)"; "$$python" -m venv $(LOCK_VENV)

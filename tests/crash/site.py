@@ -80,6 +80,8 @@ class Site:
             capture_dir=self.root / "handoff",
             archive_dir=self.root / "archive",
             run_dir=self.run,
+            ring_dir=self.run / "ring",
+            results_dir=self.root / "results",
             state_dir=self.root / "state",
         )
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from fieldcam.core.errors import ConfigError
 from fieldcam.core.layout import Layout
-from fieldcam.core.names import CAMERA_NAME
+from fieldcam.core.names import CAMERA_NAME, SERVICE_NAME
 
 MAX_PIXELS_SIDE = 16384
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -26,6 +26,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 ExposureMs = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 Gain = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 Quality = Annotated[int, Field(ge=1, le=100)]
+ServiceName = Annotated[str, Field(pattern=f"^{SERVICE_NAME.pattern}$")]
 
 NATIVE_SIZE: Mapping[str, tuple[int, int] | None] = {
     "rpicam": (4056, 3040),
@@ -96,12 +97,20 @@ class Config(BaseModel):
     captures_folder: Path = Field(Path("captures"), description="folder of captures; relative to the archive")
     state_dir: Path = Field(Path("/var/lib/fieldcam"), description="users, tokens, events, counters")
     run_dir: Path = Field(Path("/run/fieldcam"), description="sockets and heartbeats")
+    ring_dir: Path = Field(Path("/mnt/storage/camera_ring"), description="decoded frames for containers; a tmpfs")
+    results_dir: Path = Field(Path("/mnt/storage/camera_results"), description="one writable folder per consumer")
     live_backing: Literal["tmpfs", "storage"] = Field("tmpfs", description="whether capture_dir is in RAM or on a disk")
     live_fsync: bool = Field(False, description="make live frames durable too (wears out an SD card)")
     live_max_bytes: int | None = Field(None, ge=1_000_000, description="size of live/; unset = 15 % of RAM when in RAM")
     max_images: int = Field(100, ge=1, le=1_000_000, description="how many frames live/ holds")
     max_capture_age_hours: float | None = Field(None, gt=0, description="age at which captures go; unset = never")
     min_free_bytes: int = Field(64_000_000, ge=0, description="below this much free space the disk counts as low")
+
+    ring: Literal["auto", "on", "off"] = Field("auto", description="decoded frames in RAM; auto: from 3 GB of RAM")
+    ring_max_bytes: int | None = Field(None, ge=1_000_000, description="RAM for it; unset = 12 % of RAM, at most 512 MB")
+    ring_lores_width: Side = Field(640, description="width in pixels of the small frames in the ring")
+    consumers: tuple[ServiceName, ...] = Field((), description="services that are expected to give a sign of life")
+    consumer_max_silence: Seconds = Field(60.0, description="seconds after which a consumer counts as away")
 
     default_camera: str = Field("default", description="the camera that uses the roots of both places")
     cameras: dict[str, CameraConfig] = Field(default_factory=dict, description="one table per camera")
@@ -131,7 +140,7 @@ class Config(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
     log_file: str = Field("", description="file for log lines; empty = standard error, kept by supervisord")
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "consumers", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         """Accept `a,b` as the reference documents write it."""
@@ -161,7 +170,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
-        for name in ("capture_dir", "archive_dir", "state_dir", "run_dir"):
+        for name in ("capture_dir", "archive_dir", "state_dir", "run_dir", "ring_dir", "results_dir"):
             if not getattr(self, name).is_absolute():
                 raise ValueError(f"{name} must be an absolute path, not {getattr(self, name)}")
         if self.capture_dir.is_relative_to(self.archive_dir) or self.archive_dir.is_relative_to(self.capture_dir):
@@ -196,6 +205,8 @@ class Config(BaseModel):
             capture_dir=self.capture_dir,
             archive_dir=self.archive_dir,
             run_dir=self.run_dir,
+            ring_dir=self.ring_dir,
+            results_dir=self.results_dir,
             state_dir=self.state_dir,
             default_camera=self.default_camera,
             captures_folder=self.captures_folder,

@@ -11,6 +11,7 @@
     ├── SharedVolumeError                  SHARED_VOLUME_ERROR
     │   ├── ImageNotFoundError             IMAGE_NOT_FOUND
     │   ├── ImageTooOldError               IMAGE_TOO_OLD
+    │   ├── CacheError                     CACHE_ERROR
     │   ├── NameTakenError                 NAME_TAKEN
     │   ├── StorageUnavailableError        STORAGE_UNAVAILABLE
     │   └── StorageFullError               STORAGE_FULL
@@ -150,6 +151,15 @@ class ImageTooOldError(SharedVolumeError):
 
     code = "IMAGE_TOO_OLD"
     http_status = 503
+
+
+class CacheError(SharedVolumeError):
+    """The cache of a provider cannot be what was asked for, or it was used after `close()`.
+
+    What to do: give `cache_size` as a whole number of 0 or more (0 keeps nothing); make a new provider after `close()`.
+    """
+
+    code = "CACHE_ERROR"
 
 
 class NameTakenError(SharedVolumeError):

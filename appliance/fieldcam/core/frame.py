@@ -77,6 +77,9 @@ class CaptureRequest:
     request_sha256: str | None = None
 
 
+FROZEN_AFTER = 3  # identical frames in a row; two may be chance with a dark scene and a coarse sensor
+
+
 @dataclass(frozen=True, slots=True)
 class Sidecar:
     """The JSON beside every image (contract section 1). Readers tolerate unknown keys; the catalog is rebuilt from it.
@@ -88,6 +91,8 @@ class Sidecar:
         monotonic_ns: the same on CLOCK_BOOTTIME, in nanoseconds; comparable within `boot_id`.
         sequence: rises with every frame of a camera within a boot, across restarts of the process; gaps mean nothing.
         exposure: milliseconds, as the camera reports it.
+        identical_frames: how many frames directly before this one had the same image or the same sensor time; 0 for a
+            camera whose frames may rightly repeat. A camera that froze goes on counting here.
         time_quality: `synchronized`, `assumed` (the operator vouches for the clock) or `unsynchronized`.
     """
 
@@ -113,6 +118,7 @@ class Sidecar:
     exposure: float | None = None
     gain: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    identical_frames: int = 0
     idempotency_key: str | None = None
     request_sha256: str | None = None
     sample_no: str | None = None
@@ -163,6 +169,11 @@ class Sidecar:
         return cls.from_dict(json.loads(text))
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether the camera gave the same image too often to be believed."""
+        return self.identical_frames >= FROZEN_AFTER
+
+    @property
     def exposed_at(self) -> Instant:
         """The start of the exposure on both clocks."""
         return Instant(self.boot_id, self.monotonic_ns, round(self.timestamp * 1e9))
@@ -171,7 +182,7 @@ class Sidecar:
 # What readers count and compare with; a planted or damaged file must not surprise them later.
 _KINDS: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
     (("filename", "camera", "kind", "captured_at", "boot_id", "sha256", "backend", "time_quality"), (str,)),
-    (("monotonic_ns", "sequence", "width", "height", "file_size", "schema"), (int,)),
+    (("monotonic_ns", "sequence", "width", "height", "file_size", "schema", "identical_frames"), (int,)),
     (("timestamp",), (int, float)),
     (("simulated",), (bool,)),
     (("id",), (int, type(None))),

@@ -3,7 +3,8 @@
 
 Two places hold images (contract section 1): the hand-off area that containers read, and the archive. The default
 camera uses their roots; every further camera has the same trees under `cameras/<name>/`. Sockets and heartbeats live
-under `run_dir` (a tmpfs on a Pi), users, tokens, events and settings under `state_dir`.
+under `run_dir` (a tmpfs on a Pi), users, tokens, events and settings under `state_dir`. Decoded frames are in `ring_dir`
+(a tmpfs of its own), what consumers write in `results_dir`, a folder for each.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class CameraPaths:
     run: Path
     state: Path
     captures: Path
+    ring: Path
 
     @property
     def live(self) -> Path:
@@ -94,6 +96,8 @@ class Layout:
     archive_dir: Path
     run_dir: Path
     state_dir: Path
+    ring_dir: Path
+    results_dir: Path
     default_camera: str = "default"
     captures_folder: Path = Path("captures")
 
@@ -114,7 +118,12 @@ class Layout:
             run=self.run_dir / "cameras" / name,
             state=self.state_dir / "cameras" / name,
             captures=captures,
+            ring=self.ring_dir / below,
         )
+
+    def results(self, service: str) -> Path:
+        """Return the folder that one consumer may write to. The name must match `names.SERVICE_NAME`."""
+        return self.results_dir / service
 
     @property
     def catalog(self) -> Path:

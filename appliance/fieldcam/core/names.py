@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 PREFIX = "capture"
 SAMPLE_NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CAMERA_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # a consumer's: part of a path, as a camera's is
 _STEM = re.compile(
     r"capture_(?:(?P<numbers>.+)_)?(?P<date>\d{8})_(?P<time>\d{6})_(?P<ms>\d{3})(?:_(?P<generation>[2-9]|[1-9]\d+))?"
 )
