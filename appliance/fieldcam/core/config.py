@@ -107,7 +107,7 @@ class Config(BaseModel):
     min_free_bytes: int = Field(64_000_000, ge=0, description="below this much free space the disk counts as low")
 
     ring: Literal["auto", "on", "off"] = Field("auto", description="decoded frames in RAM; auto: from 3 GB of RAM")
-    ring_max_bytes: int | None = Field(None, ge=1_000_000, description="RAM for it; unset = 12 % of RAM, at most 512 MB")
+    ring_max_bytes: int | None = Field(None, ge=1_000_000, description="RAM for it; unset = 12 % of RAM, below 512 MB")
     ring_lores_width: Side = Field(640, description="width in pixels of the small frames in the ring")
     consumers: tuple[ServiceName, ...] = Field((), description="services that are expected to give a sign of life")
     consumer_max_silence: Seconds = Field(60.0, description="seconds after which a consumer counts as away")

@@ -3,8 +3,8 @@
 
 Two places hold images (contract section 1): the hand-off area that containers read, and the archive. The default
 camera uses their roots; every further camera has the same trees under `cameras/<name>/`. Sockets and heartbeats live
-under `run_dir` (a tmpfs on a Pi), users, tokens, events and settings under `state_dir`. Decoded frames are in `ring_dir`
-(a tmpfs of its own), what consumers write in `results_dir`, a folder for each.
+under `run_dir` (a tmpfs on a Pi), users, tokens, events and settings under `state_dir`. Decoded frames are in
+`ring_dir` (a tmpfs of its own), what consumers write in `results_dir`, a folder for each.
 """
 
 from __future__ import annotations
