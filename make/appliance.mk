@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The appliance on this machine: no root, everything below one folder. Options, after `make up`:
 #   CAMERA=simulated|replay|rpicam   MEDIA=<folder of photos or video>   INTERVAL=<seconds>   WIDTH= HEIGHT=
-#   LOCAL_PORT=8001   PORT=6407   MAX_IMAGES=100   VAR=<folder, default var>   ANSIBLE_ARGS=…
+#   LOCAL_PORT=8001   PORT=6407   MAX_IMAGES=100   CONSUMERS=a,b   VAR=<folder, default var>   ANSIBLE_ARGS=…
 # Options given on make's command line reach the recipe as environment; inventory/local/group_vars reads them there.
 
 VAR ?= var

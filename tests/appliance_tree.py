@@ -106,6 +106,8 @@ def deployed_tree(cameras: Mapping[str, Mapping[str, Any]] = CAMERAS, **settings
             "archive_dir": str(root / "archive"),
             "run_dir": str(root / "run"),
             "state_dir": str(root / "state"),
+            "ring_dir": str(root / "ring"),
+            "results_dir": str(root / "results"),
             "clock_trust": "assume",
             "live_backing": "storage",
         } | settings

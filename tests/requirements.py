@@ -12,6 +12,7 @@ import functools
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,14 @@ def require_commands(*names: str) -> None:
     """Need programs on PATH."""
     missing = [name for name in names if shutil.which(name) is None]
     require(not missing, f"needs on PATH: {', '.join(missing)}")
+
+
+def require_disk(folder: Path) -> str:
+    """Need a folder that is not in RAM; return on which kind of file system it is."""
+    command = ["stat", "--file-system", "--format=%T", str(folder)]
+    kind = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    require(kind not in {"tmpfs", "ramfs"}, f"needs {folder} to be on a disk")
+    return kind
 
 
 @functools.cache

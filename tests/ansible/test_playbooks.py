@@ -56,6 +56,7 @@ def test_check_mode_passes_on_an_untouched_machine_and_leaves_it_untouched(short
         ({"MEDIA": "nowhere"}, ["nowhere does not exist", "MEDIA="]),
         ({"MEDIA": "/{{ 7 * 7 }}"}, ["/{{ 7 * 7 }} does not exist"]),
         ({"LOCAL_PORT": "70000"}, ["appliance_local_port", "70000"]),
+        ({"CONSUMERS": "sky, ../etc"}, ["appliance_consumers", "../etc", "CONSUMERS="]),
         ({"VAR": "/tmp/a;b"}, ["appliance_run_dir", "';'"]),
         ({"VAR": "/tmp/a\nb"}, ["appliance_run_dir", "cannot be used"]),
         ({"VAR": "/tmp/" + "long" * 30}, ["appliance_run_dir", "107"]),

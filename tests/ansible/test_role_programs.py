@@ -253,3 +253,37 @@ def test_stop_ends_a_supervisor_and_orphans_but_no_shell_with_the_same_setting(t
     assert (said.returncode, said.stdout) == (0, f"stopped: 2 processes of {config}\n")
     assert (again.returncode, again.stdout) == (0, f"nothing was running of {config}\n")
     assert ended == {"supervisor", "orphan"}
+
+
+def test_stop_leaves_no_decoded_frame_and_touches_nothing_else(tmp_path: Path) -> None:
+    ring = tmp_path / "ring"
+    north = ring / "cameras" / "north"
+    north.mkdir(parents=True)
+    number = "0" * 17 + "123"
+    for slot in (ring / f"main-{number}.slot", ring / f"lores-{number}.slot", north / f"main-{number}.slot"):
+        slot.write_bytes(b"x")
+    kept = {"readers.main", "main-1.slot", f"other-{number}.slot", f"main-{number}.slot.bak"}
+    for name in kept:
+        (ring / name).write_bytes(b"x")
+    (tmp_path / "elsewhere").write_bytes(b"x")
+    (ring / f"main-{number[:-1]}9.slot").symlink_to(tmp_path / "elsewhere")
+    config = tmp_path / "fieldcam.toml"
+    config.write_text(f'ring_dir = "{ring}"\n', encoding="utf-8")
+
+    said = subprocess.run([sys.executable, FILES / "stop.py", config], capture_output=True, text=True, check=False)
+
+    assert (said.returncode, said.stderr) == (0, "")
+    assert {path.name for path in ring.iterdir()} == kept | {"cameras", f"main-{number[:-1]}9.slot"}
+    assert list(north.iterdir()) == []
+    assert (tmp_path / "elsewhere").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("text", [None, "not = [toml", "ring_dir = 5", 'ring_dir = "/nowhere/at/all"', "x = 1"])
+def test_stop_does_without_a_configuration_that_names_a_ring(tmp_path: Path, text: str | None) -> None:
+    config = tmp_path / "fieldcam.toml"
+    if text is not None:
+        config.write_text(text, encoding="utf-8")
+
+    said = subprocess.run([sys.executable, FILES / "stop.py", config], capture_output=True, text=True, check=False)
+
+    assert (said.returncode, said.stderr) == (0, "")

@@ -42,17 +42,17 @@ def make_jpeg(width: int, height: int, bar: float = 0.5, light: float = 1.0) -> 
     return b"\xff\xd8" + tables + _segment(0xDA, b"\3\1\0\2\0\3\0\0\x3f\0") + bytes(scan) + b"\xff\xd9"
 
 
-def with_exif(jpeg: bytes, model: str) -> bytes:
+def with_exif(jpeg: bytes, model: str, date_time: str = "2026:01:13 10:30:45") -> bytes:
     """Return the JPEG with EXIF in front as rpicam-still writes it: little-endian, with a thumbnail of 320x240."""
     thumbnail = make_jpeg(320, 240)
-    texts = (b"Raspberry Pi\0", model.encode() + b"\0", b"rpicam-apps\0")
+    texts = (b"Raspberry Pi\0", model.encode() + b"\0", b"rpicam-apps\0", date_time.encode() + b"\0")
     first_size, second_size = 2 + 12 * len(texts) + 4, 2 + 12 * 3 + 4
     data_at = 8 + first_size
     second_at = data_at + sum(map(len, texts))
     thumbnail_at = second_at + second_size
     first = struct.pack("<H", len(texts))
     at = data_at
-    for tag, text in zip((0x010F, 0x0110, 0x0131), texts):  # noqa: B905 (also for Python 3.9)
+    for tag, text in zip((0x010F, 0x0110, 0x0131, 0x0132), texts):  # noqa: B905 (also for Python 3.9)
         first += struct.pack("<HHII", tag, 2, len(text), at)
         at += len(text)
     first += struct.pack("<I", second_at)

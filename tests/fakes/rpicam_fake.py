@@ -27,6 +27,7 @@ The file `rpicam.fault` is read at each start, and wins over the environment. It
     old-time       SensorTimestamp before the call   future-time     SensorTimestamp an hour ahead
     bad-metadata   no JSON                           nan-metadata    bare nan in the JSON
     no-metadata    no metadata file                  noisy           harmless warnings of a Pi 5
+    frozen         always the same picture           stuck-time      always the same SensorTimestamp
     silent-vid     rpicam-vid: no frames             short-vid       rpicam-vid: ends after 3 frames
 """
 
@@ -76,7 +77,7 @@ def still() -> None:
         width //= 2
     exposure_us, gain = _exposure(options)
     light = exposure_us / 100_000 * gain if "shutter" in options else 1.0
-    _write_picture(options, _picture(width, height, light), faults)
+    _write_picture(options, _picture(width, height, light, faults), faults)
     _write_metadata(options, called_ns, exposure_us, gain, faults)
     if "grandchild" in faults:
         subprocess.Popen(["sleep", "300"])
@@ -274,6 +275,8 @@ def _write_metadata(options: dict[str, str], called_ns: int, exposure_us: int, g
         sensor_ns -= 3_600_000_000_000
     if "future-time" in faults:
         sensor_ns += 3_600_000_000_000
+    if "stuck-time" in faults:
+        sensor_ns = 1_000_000_000
     lux = "nan" if "nan-metadata" in faults else "412.500000"
     digital = 1.0009765625
     text = (
@@ -298,15 +301,16 @@ def _write_metadata(options: dict[str, str], called_ns: int, exposure_us: int, g
         return  # the tool does not check this
 
 
-def _picture(width: int, height: int, light: float) -> bytes:
+def _picture(width: int, height: int, light: float, faults: set[str]) -> bytes:
     photo = os.environ.get("FAKE_RPICAM_PHOTO", "")
     if photo:
         with open(photo, "rb") as stream:  # noqa: PTH123
             data = stream.read()
         if size_of(data) == (width, height):
             return data
-    bar = time.clock_gettime(time.CLOCK_BOOTTIME) / 10 % 1.0
-    jpeg: bytes = with_exif(make_jpeg(width, height, bar, light), MODEL)
+    bar = time.clock_gettime(time.CLOCK_BOOTTIME) / 10 % 1.0 if "frozen" not in faults else 0.25
+    now = time.strftime("%Y:%m:%d %H:%M:%S")  # goes on when the sensor does not
+    jpeg: bytes = with_exif(make_jpeg(width, height, bar, light), MODEL, now)
     return jpeg
 
 

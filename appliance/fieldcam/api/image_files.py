@@ -98,7 +98,7 @@ def wait_for_newest(
 
     Raises:
         ImageNotFoundError: there is no frame.
-        ImageTooOldError: the newest is older than allowed.
+        ImageTooOldError: the newest is older than allowed, or the same picture as those before it: the camera is frozen.
     """
     deadline_ns = context.clock.boottime_ns() + int(wait_seconds * 1e9)
     seen = -1
@@ -114,15 +114,23 @@ def wait_for_newest(
                 if over:
                     raise
             else:
-                is_fresh = 0 <= newest.age <= max_age
+                is_fresh = 0 <= newest.age <= max_age and not newest.sidecar.is_frozen
                 if is_fresh and (over or newest.tag != other_than):
                     return newest
                 if over:
-                    raise ImageTooOldError(
-                        f"the newest frame of camera {paths.name} is {newest.age:.1f} s old; {max_age:g} s are allowed",
-                        age=newest.age,
-                    )
+                    raise _too_old(paths.name, newest, max_age)
         context.stop.wait(LOOK_EVERY_SECONDS)
+
+
+def _too_old(camera: str, newest: Newest, max_age: float) -> ImageTooOldError:
+    if newest.sidecar.is_frozen:
+        return ImageTooOldError(
+            f"camera {camera} is frozen: its last {newest.sidecar.identical_frames + 1} frames are identical",
+            age=newest.age,
+        )
+    return ImageTooOldError(
+        f"the newest frame of camera {camera} is {newest.age:.1f} s old; {max_age:g} s are allowed", age=newest.age
+    )
 
 
 def _changed_ns(folder: Path) -> int:

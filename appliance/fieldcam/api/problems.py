@@ -23,6 +23,7 @@ from fieldcam.core.errors import (
     CameraNotAvailableError,
     CaptureFailedError,
     FieldcamError,
+    ImageTooOldError,
     ProcessNotRunningError,
     ServerBusyError,
     TokenInvalidError,
@@ -81,7 +82,8 @@ def _words(error: FieldcamError) -> str:
         if isinstance(error, CaptureFailedError):
             return f"Capture failed: {error.message}"
         return error.message
-    if error.http_status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    # How old a frame is, or that the camera is frozen, is no secret, and the client can do something about it.
+    if error.http_status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, ImageTooOldError):
         return error.message
     if isinstance(error, CameraNotAvailableError | ProcessNotRunningError):
         return _CAMERA_AWAY

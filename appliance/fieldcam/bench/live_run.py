@@ -18,7 +18,8 @@ from fieldcam.bench import counters
 from fieldcam.bench.documented_design import capture_then_sleep
 from fieldcam.bench.row import NotMeasuredError, Plan, Progress, size_words
 from fieldcam.bench.stand_in import StandIn
-from fieldcam.bench.tree import Settings, Tree, deployed_tree, pause, wait_until
+from fieldcam.bench.tree import Settings, Tree, deployed_tree, wait_until
+from fieldcam.bench.waiting import pause
 from fieldcam.core.errors import ImageNotFoundError
 from fieldcam.core.layout import CameraPaths
 from fieldcam.store.reader import iter_frames

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fieldcam.bench.tree import free_ports, pause
+from fieldcam.bench.tree import free_ports
+from fieldcam.bench.waiting import pause
 from fieldcam.bench.web import Client
 
 ANSWER = b'{"status":"healthy"}'

@@ -15,7 +15,8 @@ from pathlib import Path
 from fieldcam.bench import noop
 from fieldcam.bench.row import NotMeasuredError, Plan, Progress, Row, judge
 from fieldcam.bench.samples import Summary, summarize
-from fieldcam.bench.tree import START_SECONDS, Settings, deployed_tree, free_ports, pause
+from fieldcam.bench.tree import START_SECONDS, Settings, deployed_tree, free_ports
+from fieldcam.bench.waiting import pause
 from fieldcam.bench.web import first_frame, is_healthy
 from fieldcam.core.heartbeat import Heartbeat
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from fieldcam.bench.p14_cold_start import start_row, time_noop_start, time_start
 from fieldcam.bench.row import NotMeasuredError, Plan, Progress, Row, judge
 from fieldcam.bench.samples import summarize
-from fieldcam.bench.tree import STOP_SECONDS, free_ports, pause
+from fieldcam.bench.tree import STOP_SECONDS, free_ports
+from fieldcam.bench.waiting import pause
 from fieldcam.bench.web import first_frame
 from fieldcam.core.config_sources import load
 from fieldcam.core.heartbeat import Heartbeat, read_heartbeat

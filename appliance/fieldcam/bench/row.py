@@ -64,6 +64,14 @@ class Plan:
         starts: how often the appliance is started (P14).
         loop_turns: turns of the documented loop (P8, P12).
         probe_seconds: length of the short measurements (streams, requests).
+        hand_off_size: size of the frames handed to consumers (P1 to P5).
+        frames: how many files are handed over (P1).
+        notices: how many files are noticed (P2).
+        raw_frames: how many raw frames are handed over each way (P3).
+        jitter_seconds: length of a block with eight readers (P3).
+        stream_seconds: length of a block at 1 Hz (P4, provider).
+        blocks: how many blocks of each kind.
+        cached: how often a cached frame is taken again (P5).
         checkout: a checkout to run `make up` in a copy of; None leaves that line out.
     """
 
@@ -76,11 +84,19 @@ class Plan:
     starts: int
     loop_turns: int
     probe_seconds: float
+    hand_off_size: Size
+    frames: int
+    notices: int
+    raw_frames: int
+    jitter_seconds: float
+    stream_seconds: float
+    blocks: int
+    cached: int
     checkout: Path | None
 
     @classmethod
     def full(cls, seconds: float | None, checkout: Path | None) -> Plan:
-        """Return the plan behind the figures in docs/performance.md: about 14 minutes."""
+        """Return the plan behind the figures in docs/performance.md: about 18 minutes."""
         return cls(
             quick=False,
             live_seconds=seconds or 600.0,
@@ -91,6 +107,14 @@ class Plan:
             starts=3,
             loop_turns=20,
             probe_seconds=5.0,
+            hand_off_size=FULL_SIZE,
+            frames=80,
+            notices=300,
+            raw_frames=100,
+            jitter_seconds=12.0,
+            stream_seconds=8.0,
+            blocks=2,
+            cached=100,
             checkout=checkout,
         )
 
@@ -107,6 +131,14 @@ class Plan:
             starts=1,
             loop_turns=2,
             probe_seconds=1.0,
+            hand_off_size=(1280, 960),  # the RAM of a container is small, and 8 readers want slots
+            frames=3,
+            notices=10,
+            raw_frames=3,
+            jitter_seconds=0.5,
+            stream_seconds=1.0,
+            blocks=1,
+            cached=5,
             checkout=None,
         )
 

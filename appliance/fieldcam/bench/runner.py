@@ -12,16 +12,23 @@ from dataclasses import dataclass
 from fieldcam.bench import (
     documented_figures,
     live_run,
+    p1_file_to_array,
+    p2_notice,
+    p3_raw_to_array,
+    p3_writer_jitter,
+    p4_four_consumers,
+    p5_cached_again,
     p6_on_demand,
     p8_cadence,
     p12_disk_writes,
     p14_cold_start,
     p14_make_up,
+    provider_figures,
 )
 from fieldcam.bench.row import NotMeasuredError, Plan, Progress, Row
 from fieldcam.core.errors import FieldcamError
 
-ROWS = ("P6", "P8", "P12", "P14", "doc")
+ROWS = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P12", "P14", "doc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +65,20 @@ class Part:
 def parts(plan: Plan) -> list[Part]:
     """Return the measurements of a plan, in their order."""
     found = [
+        Part(("P1",), p1_file_to_array.measure),
+        Part(("P2",), p2_notice.measure),
+        Part(("P3",), p3_raw_to_array.measure),
+        Part(("P3",), p3_writer_jitter.measure),
+        Part(("P4", "doc"), p4_four_consumers.measure),
+        Part(("P5", "doc"), p5_cached_again.measure),
+        Part(("doc",), provider_figures.measure),
         Part(("P6",), p6_on_demand.measure),
         Part(("P8", "P12"), _measure_live),
         Part(("P14",), p14_cold_start.measure),
         Part(("doc",), documented_figures.measure),
     ]
     if plan.checkout is not None:
-        found.insert(3, Part(("P14",), p14_make_up.measure))
+        found.insert(-1, Part(("P14",), p14_make_up.measure))
     return found
 
 

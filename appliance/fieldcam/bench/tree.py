@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ from typing import TypeVar
 
 from fieldcam.bench import counters
 from fieldcam.bench.row import NotMeasuredError
+from fieldcam.bench.waiting import pause
 from fieldcam.core.config import Config
 from fieldcam.core.config_sources import load
 from fieldcam.core.heartbeat import Heartbeat, read_heartbeat
@@ -169,6 +169,8 @@ def deployed_tree(camera: Settings, *, handoff_in_ram: bool = False, **settings:
             fast = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fc-", dir=RAM)))
         folders = {"capture_dir": fast / "handoff", "archive_dir": disk / "archive"}
         folders |= {"run_dir": fast / "run", "state_dir": disk / "state"}
+        # Never those of an appliance that runs here.
+        folders |= {"ring_dir": fast / "ring", "results_dir": disk / "results"}
         for folder in (*folders.values(), disk / "log"):
             folder.mkdir()
         init_volume(folders["capture_dir"], "handoff")
@@ -176,7 +178,8 @@ def deployed_tree(camera: Settings, *, handoff_in_ram: bool = False, **settings:
         port, local_port = free_ports(2)
         values: dict[str, str | float] = {key: str(folder) for key, folder in folders.items()}
         values |= {"port": port, "local_port": local_port, "clock_trust": "assume"}
-        values |= {"live_backing": "tmpfs" if handoff_in_ram else "storage"} | settings
+        # Nobody reads decoded frames here.
+        values |= {"live_backing": "tmpfs" if handoff_in_ram else "storage", "ring": "off"} | settings
         file = disk / "fieldcam.toml"
         lines = [_assign(key, value) for key, value in values.items()]
         lines += ["[cameras.default]", *(_assign(key, value) for key, value in camera.items())]
@@ -198,11 +201,6 @@ def wait_until(condition: Callable[[], T | None], what: str, tree: Tree, seconds
             return found
         pause(LOOK_SECONDS)
     raise NotMeasuredError(f"not within {seconds:g} s: {what}\n{tree.logs()}")
-
-
-def pause(seconds: float) -> None:
-    """Let time pass."""
-    threading.Event().wait(max(0.0, seconds))
 
 
 def free_ports(number: int) -> list[int]:

@@ -56,6 +56,7 @@ class Journal:
             sidecar.sequence,
             sidecar.width,
             sidecar.height,
+            sidecar.identical_frames,
         )
         with self._lock:
             self.last_frame = note
@@ -65,10 +66,12 @@ class Journal:
             if sidecar.kind == "capture" and sidecar.filename:
                 self.last_capture = note
 
-    def probe(self, frame: PreviewFrame, sequence: int, now: Instant) -> None:
+    def probe(self, frame: PreviewFrame, sequence: int, now: Instant, identical_frames: int) -> None:
         """Note a preview frame: not stored, but it shows that the camera delivers."""
         captured_at = rfc3339(now.at_boottime(frame.exposed_at_ns).wall_ns)
-        note = FrameNote("", "live", frame.exposed_at_ns, captured_at, sequence, frame.width, frame.height)
+        note = FrameNote(
+            "", "live", frame.exposed_at_ns, captured_at, sequence, frame.width, frame.height, identical_frames
+        )
         with self._lock:
             self.last_frame = note
             self.failures_in_a_row = 0

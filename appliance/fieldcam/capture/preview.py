@@ -4,7 +4,8 @@
 An XPUB socket tells us of the first subscriber of a topic and of the last one leaving, also when a client dies. A
 camera that can preview beside stills streams in this thread; any other is streamed by its owner between captures, and
 where there is a loop, its stills serve as preview. A subscriber
-that does not read loses frames; nobody waits for it.
+that does not read loses frames; nobody waits for it. Pictures of a sensor that hangs are not sent: the API ends a
+stream that brings no new frame, because a frozen picture must never look live.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import zmq
 
 from fieldcam.camera.base import Camera, CameraSettings
 from fieldcam.camera.jpeg import scale_jpeg
+from fieldcam.capture.frozen import IdenticalFrames
 from fieldcam.control.protocol import TOPIC_NATIVE, TOPIC_PREVIEW
 from fieldcam.core.clock import Clock
 from fieldcam.core.errors import FieldcamError
+from fieldcam.core.frame import FROZEN_AFTER
 from fieldcam.core.logs import StateLog, get_logger
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class PreviewPublisher:
         self._socket.bind(f"ipc://{socket_path}")
         self._watched: set[bytes] = set()
         self._still: Still | None = None
+        self._identical = IdenticalFrames()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._camera_is_ready = threading.Event()
         self._stop = threading.Event()
@@ -148,7 +152,9 @@ class PreviewPublisher:
             frames = self._camera.preview(self._settings(), width=self._width, fps=self._fps)
             with closing(frames):
                 for frame in frames:
-                    self._send(TOPIC_PREVIEW, frame.jpeg, frame.exposed_at_ns, None, frame.width, frame.height)
+                    identical = self._identical.count_jpeg(frame.jpeg, frame.exposed_at_ns, (frame.width, frame.height))
+                    if self._camera.info.repeats or identical < FROZEN_AFTER:
+                        self._send(TOPIC_PREVIEW, frame.jpeg, frame.exposed_at_ns, None, frame.width, frame.height)
                     self._state.healed()
                     self._step(poller, 0)
                     if self._stop.is_set() or TOPIC_PREVIEW not in self._watched:

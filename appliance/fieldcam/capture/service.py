@@ -7,9 +7,11 @@ When a daemon owns the camera, the object speaks to it; otherwise it takes the c
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fieldcam.camera.base import CameraSettings
 from fieldcam.camera.registry import make_camera
 from fieldcam.capture import pipeline
 from fieldcam.capture.pipeline import Origin
@@ -22,7 +24,7 @@ from fieldcam.core.config import Config
 from fieldcam.core.config_sources import load
 from fieldcam.core.durable import make_folder
 from fieldcam.core.errors import FieldcamError
-from fieldcam.core.frame import CaptureRequest
+from fieldcam.core.frame import CaptureRequest, Shot, Sidecar
 from fieldcam.core.heartbeat import MAX_BEAT_AGE_SECONDS, read_heartbeat
 from fieldcam.core.logs import get_logger
 from fieldcam.core.ownership import is_owned, owned
@@ -170,10 +172,12 @@ class HostCameraCaptureService:
             deadline_ns = began_ns + int(self._config.capture_timeout * 1e9)
             try:
                 camera.open()
-                taken = pipeline.take(camera, settings, not_before_ns=began_ns, deadline_ns=deadline_ns)
                 info = camera.info
+                origin = Origin(self._name, info.backend, info.simulated)
+                describe = self._describe_for(settings, origin)
+                taken = pipeline.take(camera, settings, describe, not_before_ns=began_ns, deadline_ns=deadline_ns)
                 if store:
-                    self._store_alone(taken, Origin(self._name, info.backend, info.simulated))
+                    self._store_alone(taken)
             finally:
                 camera.close()
         return {
@@ -184,18 +188,21 @@ class HostCameraCaptureService:
             "simulated": info.simulated,
         }
 
-    def _store_alone(self, taken: pipeline.Taken, origin: Origin) -> None:
-        places = Places(self._config, self._camera_config, self._paths, self._clock, rolled=lambda _names: None)
-        sidecar = pipeline.describe(
-            taken,
+    def _describe_for(self, settings: CameraSettings, origin: Origin) -> Callable[[Shot], Sidecar]:
+        return lambda shot: pipeline.describe(
+            shot,
+            settings,
             CaptureRequest(kind="live"),
             origin,
             sequence=self._clock.boottime_ns() // 1_000_000,
             time_quality="unsynchronized",
             clock=self._clock,
         )
+
+    def _store_alone(self, taken: pipeline.Taken) -> None:
+        places = Places(self._config, self._camera_config, self._paths, self._clock, rolled=lambda _names: None)
         try:
-            places.store_live(taken.jpeg, sidecar)
+            places.store_live(taken.jpeg, taken.sidecar)
         finally:
             places.close()
 

@@ -163,6 +163,22 @@ def open_reader(path: Path, *, busy_seconds: float = READER_BUSY_SECONDS) -> Con
     return connection
 
 
+def open_immutable(path: Path) -> Connection:
+    """Open a database without asking for its locks: for what can be got out of a file that somebody holds for good.
+
+    Raises:
+        CatalogUnavailableError, CatalogError: it cannot be opened, or it is no database.
+    """
+    with catalog_errors(path):
+        connection = sqlite3.connect(f"{_uri(path, 'ro')}&immutable=1", uri=True, isolation_level=None)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
 @contextmanager
 def transaction(connection: Connection, path: Path) -> Iterator[None]:
     """Run statements as one transaction: all or nothing.

@@ -87,6 +87,27 @@ def m001_images_and_results(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@_steps()
+def m002_results_once(db: Database) -> None:
+    """What tells a result from every other, so that one that is found twice has one row; and lists of them.
+
+    results_once: of one service, in time; the key at its end makes it unique. Lists of one camera go by results_time
+    alone: cameras are few and results bounded, and every index is a page more that each new result writes to the card.
+    min_reader stays 1: the release before neither reads results nor writes any.
+    """
+    for statement in (
+        "ALTER TABLE results ADD COLUMN boot_id TEXT",
+        "ALTER TABLE results ADD COLUMN monotonic_ns INTEGER",
+        "ALTER TABLE results ADD COLUMN sequence INTEGER",
+        "ALTER TABLE results ADD COLUMN filename TEXT",
+        "ALTER TABLE results ADD COLUMN key TEXT",
+        "CREATE UNIQUE INDEX results_once ON results (service, at, key)",
+        "CREATE INDEX results_time ON results (at)",
+        "PRAGMA user_version = 2",
+    ):
+        db.conn.execute(statement)
+
+
 def migrate(connection: Connection, path: Path) -> list[str]:
     """Bring a database to this release's schema in one transaction; return the names of the steps taken.
 

@@ -10,7 +10,7 @@ order, and counts are kept by triggers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -189,13 +189,22 @@ class CatalogReader:
             rows = connection.execute(sql, values).fetchall()
         return [row_from(row) for row in rows]
 
-    @contextmanager
-    def _open(self) -> Iterator[Connection]:
-        with closing(open_reader(self._path, busy_seconds=self._busy_seconds)) as connection:
-            require_schema(connection, self._path)
-            _limit_steps(connection)
-            with catalog_errors(self._path):
-                yield connection
+    def _open(self) -> AbstractContextManager[Connection]:
+        return opened(self._path, self._busy_seconds)
+
+
+@contextmanager
+def opened(path: Path, busy_seconds: float, *, least_schema: int = 1) -> Iterator[Connection]:
+    """Open a catalog for one answer.
+
+    Raises:
+        CatalogUnavailableError, CatalogTooNewError, CatalogError: as `CatalogReader`; also for what the block does.
+    """
+    with closing(open_reader(path, busy_seconds=busy_seconds)) as connection:
+        require_schema(connection, path, least_schema)
+        _limit_steps(connection)
+        with catalog_errors(path):
+            yield connection
 
 
 def page_query(wanted: ImageFilter, after: Cursor | None, limit: int) -> tuple[str, tuple[Any, ...]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Making a catalog again from the sidecars.
+"""Making a catalog again from the sidecars; results of consumers are carried over (`result_rescue`).
 
 The new one is made in a file beside, flushed, and renamed into place, so that readers see the old or the new. What was
 there before is moved aside with its journal: a journal left behind would be played back into the new file. Damaged
@@ -14,11 +14,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from fieldcam.catalog.connect import SIDE_FILES, Cause, cause_of
 from fieldcam.catalog.image_row import values_of
+from fieldcam.catalog.result_rescue import Rescued, moved_aside, rescue
+from fieldcam.catalog.result_rows import ResultRow
 from fieldcam.catalog.writer import CatalogWriter
 from fieldcam.core.clock import Clock, rfc3339
 from fieldcam.core.durable import rename_without_overwriting, storage_errors, sync_folder
@@ -62,6 +65,7 @@ class Report:
         without_sidecar: images that were put there by hand.
         damaged: images whose sidecar is damaged or speaks of another image; they have no row.
         problems: what is wrong, the first `MAX_PROBLEMS`.
+        results: results of consumers that were carried over, from the old catalog and from `processed/`.
         moved_aside: where the old catalog is now; None when there was none.
     """
 
@@ -69,6 +73,7 @@ class Report:
     without_sidecar: int = 0
     damaged: int = 0
     problems: list[str] = field(default_factory=list)
+    results: int = 0
     moved_aside: Path | None = None
 
     def problem(self, text: str) -> None:
@@ -90,6 +95,7 @@ class Rebuild:
         frames: every frame there is, in any order.
         thumbnail_of: path of a thumbnail that is there, relative to the archive, or None.
         keep_old: move the old one aside; False deletes it.
+        processed: results in `processed/`, for those the old catalog has no more.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class Rebuild:
         thumbnail_of: ThumbnailOf = lambda _sidecar: None,
         *,
         keep_old: bool = True,
+        processed: Iterable[ResultRow] = (),
     ) -> None:
         self._path = path
         self._kind: Kind = kind
@@ -108,6 +115,7 @@ class Rebuild:
         self._frames = frames
         self._thumbnail_of = thumbnail_of
         self._keep_old = keep_old
+        self._processed = processed
         self.report = Report()
 
     def steps(self) -> Iterator[int]:
@@ -121,6 +129,8 @@ class Rebuild:
         try:
             with closing(CatalogWriter.open(temporary, self._kind, self._clock, durable=False)) as writer:
                 yield from self._fill(writer)
+                if self._kind == "capture":
+                    yield from self._carry_results_over(writer)
             self._put_in_place(temporary)
         finally:
             _discard(temporary)
@@ -145,6 +155,25 @@ class Rebuild:
                 yield done
         self._record(writer, batch)
         yield done
+
+    def _carry_results_over(self, writer: CatalogWriter) -> Iterator[int]:
+        told = Rescued()
+        for rows in rescue(self._path, told):
+            self.report.results += writer.restore_results(rows)
+            yield self.report.results
+        # Whoever was killed between moving the old one aside and putting the new one in its place, or ran an older
+        # release meanwhile, finds them there.
+        aside = moved_aside(self._path)
+        if aside is not None and not (told.whole and told.rows):
+            for rows in rescue(aside, told):
+                self.report.results += writer.restore_results(rows)
+                yield self.report.results
+        if told.damaged:
+            self.report.problem(f"{told.damaged} results in the old catalog are damaged")
+        found = iter(self._processed)
+        while batch := list(islice(found, BATCH)):
+            self.report.results += writer.restore_results(batch)
+            yield self.report.results
 
     def _record(self, writer: CatalogWriter, batch: list[Sidecar]) -> None:
         self.report.recorded += record_found(writer, batch, self._thumbnail_of, self.report)

@@ -14,7 +14,7 @@ from pathlib import Path
 from fieldcam.catalog.connect import Connection, catalog_errors
 from fieldcam.core.errors import CatalogTooNewError, CatalogUnavailableError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def check_version(connection: Connection, path: Path) -> int:
@@ -39,12 +39,17 @@ def check_version(connection: Connection, path: Path) -> int:
     return version
 
 
-def require_schema(connection: Connection, path: Path) -> None:
+def require_schema(connection: Connection, path: Path, least: int = 1) -> None:
     """Make sure that a reader can use a file.
+
+    Args:
+        connection: to the file.
+        path: the file.
+        least: the oldest schema that has what the reader asks for.
 
     Raises:
         CatalogTooNewError: it needs a newer release.
-        CatalogUnavailableError: the manager has not made its tables yet.
+        CatalogUnavailableError: the manager has not made its tables yet, or not brought them to this release's schema.
     """
-    if check_version(connection, path) == 0:
+    if check_version(connection, path) < least:
         raise CatalogUnavailableError(f"{path.name} is being made", path=str(path), cause="missing")

@@ -25,9 +25,11 @@ from fieldcam.catalog.connect import (
 from fieldcam.catalog.image_row import VALUE_COLUMNS, digest_of, values_of
 from fieldcam.catalog.migrations import migrate
 from fieldcam.catalog.reader import LIVE_ID_BASE
+from fieldcam.catalog.result_rows import RecordedResult, ResultRow, ResultRows
 from fieldcam.core.clock import Clock
 from fieldcam.core.errors import CatalogError, CatalogUnavailableError
 from fieldcam.core.frame import Kind, Sidecar
+from fieldcam.core.result import Result
 
 _INSERT = (
     f"INSERT INTO images (id, {', '.join(VALUE_COLUMNS)}, thumbnail_path, digest) "  # noqa: S608 - names of ours
@@ -88,6 +90,7 @@ class CatalogWriter:
         # Milliseconds rise faster than frames come, so that a new live.db does not repeat the ids of the one before.
         self._next_live_id = max(highest + 1, LIVE_ID_BASE + clock.wall_ns() // 1_000_000)
         self._stamp = FileStamp.of(path)
+        self._results = ResultRows(connection)
 
     @classmethod
     def open(cls, path: Path, kind: Kind, clock: Clock, *, durable: bool | None = None) -> Self:
@@ -190,6 +193,24 @@ class CatalogWriter:
                 [(camera, filename, path) for camera, filename, path in made],
             )
 
+    def record_results(self, results: Sequence[Result]) -> list[RecordedResult]:
+        """Record results in one transaction; known ones keep their rows. The camera of each must be named.
+
+        Raises:
+            CatalogUnavailableError, CatalogError: nothing was recorded.
+        """
+        with self._writing_results():
+            return self._results.add(results)
+
+    def restore_results(self, rows: Sequence[ResultRow]) -> int:
+        """Put results of another catalog, or of `processed/`, back with their ids; return how many were new.
+
+        Raises:
+            CatalogUnavailableError, CatalogError: nothing was changed.
+        """
+        with self._writing_results():
+            return self._results.restore(rows)
+
     def unknown(self, camera: str, filenames: Sequence[str]) -> list[str]:
         """Return those names (at most 500) that have no row that is present.
 
@@ -232,6 +253,15 @@ class CatalogWriter:
             digest = digest_of(None, values)
         self._connection.execute(_INSERT, (row_id, *values, thumbnail, digest))
         return row_id
+
+    @contextmanager
+    def _writing_results(self) -> Iterator[None]:
+        try:
+            with self._writing():
+                yield
+        except BaseException:
+            self._results.forget_totals()
+            raise
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -67,6 +67,7 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Finding]:
         _places,
         _processes,
         _frames,
+        _rings,
         _catalog,
         _clock,
         _listeners,
@@ -110,17 +111,35 @@ def _processes(config: Config, clock: Clock) -> Iterator[Finding]:
 
 def _frames(config: Config, clock: Clock) -> Iterator[Finding]:
     survey = take_survey(config, clock)
-    told = {"CAPTURE_NOT_RUNNING", "MANAGER_NOT_RUNNING", "DISK_LOW", "CLOCK_UNTRUSTED"}  # by other checks
+    # Other checks tell of these.
+    told = {"CAPTURE_NOT_RUNNING", "MANAGER_NOT_RUNNING", "DISK_LOW", "CLOCK_UNTRUSTED", "RING_UNAVAILABLE"}
     for reason in survey.health.reasons:
         if reason.code in told:
             continue
-        state: State = "failed" if reason.code in {"FRAMES_STALE", "CAMERA_NOT_DELIVERING"} else "warning"
+        state: State = "failed" if reason.code in {"FRAMES_STALE", "CAMERA_FROZEN", "CAMERA_NOT_DELIVERING"} else "warning"
         yield Finding(f"frames ({reason.camera or 'all'})", state, f"{reason.code}: {reason.message}")
     for camera, beat in survey.heartbeats.items():
-        concerned = any(reason.camera == camera for reason in survey.health.reasons)
+        concerned = any(r.camera == camera and r.code != "RING_UNAVAILABLE" for r in survey.health.reasons)
         if beat is not None and not concerned:
             words = "simulated" if beat.simulated else "from a real camera"
             yield Finding(f"frames ({camera})", "ok", f"{beat.frame_age_seconds(survey.now):.1f} s old, {words}")
+
+
+def _rings(config: Config, clock: Clock) -> Iterator[Finding]:
+    now = Instant.now(clock)
+    for camera in config.all_cameras:
+        beat = read_heartbeat(config.layout.camera(camera).heartbeat)
+        if beat is None or beat.age_seconds(now) > MAX_BEAT_AGE_SECONDS:
+            continue  # told as a process that does not run
+        name, counters = f"ring ({camera})", beat.ring_counters
+        if beat.ring == "ok":
+            held = f"{counters.get('slots', 0)} slots, {counters.get('bytes', 0) // MEGABYTE} MB"
+            gone = f"{counters.get('published', 0)} frames handed off, {counters.get('dropped', 0)} dropped"
+            yield Finding(name, "ok", f"{held}; {gone}")
+        elif beat.ring.startswith("off: "):
+            yield Finding(name, "ok", f"{beat.ring}; containers read the files")
+        else:
+            yield Finding(name, "warning", f"{beat.ring}; containers read the files meanwhile")
 
 
 def _catalog(config: Config, _clock: Clock) -> Iterator[Finding]:

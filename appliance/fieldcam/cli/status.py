@@ -99,6 +99,7 @@ def _print(survey: Survey, *, is_served: bool, as_json: bool) -> None:
     rows = []
     for name, beat in survey.heartbeats.items():
         age = finite(beat.frame_age_seconds(survey.now)) if beat is not None else None
-        state, backend = (beat.state, beat.backend) if beat is not None else ("unknown", "-")
-        rows.append([name, backend, state, "-" if age is None else f"{age:.1f} s"])
-    click.echo(tabulate(rows, headers=["camera", "backend", "state", "newest frame"], disable_numparse=True))
+        state, backend, ring = (beat.state, beat.backend, beat.ring) if beat is not None else ("unknown", "-", "-")
+        rows.append([name, backend, state, "-" if age is None else f"{age:.1f} s", ring])
+    headers = ["camera", "backend", "state", "newest frame", "ring"]
+    click.echo(tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=[None, None, None, None, 60]))

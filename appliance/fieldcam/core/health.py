@@ -2,7 +2,8 @@
 """Whether the appliance works: one pure decision for the API, the manager, the commands and the web page.
 
 Nothing is healthy because a process runs (contract section 4): a camera with a loop is healthy while its newest frame
-is fresh, one without a loop while its last capture or probe succeeded. Ages are by CLOCK_BOOTTIME.
+is fresh, one without a loop while its last capture or probe succeeded; frames that are all the same prove that the
+sensor hangs, however fresh they are. Ages are by CLOCK_BOOTTIME.
 """
 
 from __future__ import annotations
@@ -106,6 +107,9 @@ def _failure(camera: str, beat: Heartbeat | None, limits: Limits, now: Instant) 
         said = f"; {beat.last_error.code}: {beat.last_error.message}" if beat.last_error else ""
         words = "there is no frame yet" if age == float("inf") else f"the newest frame is {age:.1f} s old"
         return Reason("FRAMES_STALE", words + said, camera)
+    if beat.last_frame is not None and beat.last_frame.is_frozen:
+        words = f"the last {beat.last_frame.identical_frames + 1} frames are identical: the sensor hangs"
+        return Reason("CAMERA_FROZEN", words, camera)
     if beat.mode == "on_demand" and not beat.delivering:
         said = beat.last_error.message if beat.last_error else "the probe failed"
         return Reason("CAMERA_NOT_DELIVERING", said, camera)
@@ -120,6 +124,8 @@ def _flaws(camera: str, beat: Heartbeat) -> list[Reason]:
         flaws.append(Reason("ARCHIVE_UNAVAILABLE", beat.archive, camera))
     if beat.live_storage != "ok":
         flaws.append(Reason("LIVE_STORAGE_UNAVAILABLE", beat.live_storage, camera))
+    if beat.ring_required and beat.ring != "ok":
+        flaws.append(Reason("RING_UNAVAILABLE", beat.ring, camera))
     if beat.time_quality == "unsynchronized":
         flaws.append(Reason("CLOCK_UNTRUSTED", "the clock has not been synchronised", camera))
     return flaws

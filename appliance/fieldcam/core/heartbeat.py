@@ -16,6 +16,7 @@ from typing import Any
 
 from fieldcam.core.clock import Instant
 from fieldcam.core.durable import replace_file
+from fieldcam.core.frame import FROZEN_AFTER
 
 SCHEMA = 1
 MAX_BEAT_AGE_SECONDS = 5.0
@@ -23,7 +24,11 @@ MAX_BEAT_AGE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FrameNote:
-    """A frame, as a heartbeat mentions it; `filename` is empty for a probe that was not stored."""
+    """A frame, as a heartbeat mentions it; `filename` is empty for a probe that was not stored.
+
+    Attributes:
+        identical_frames: how many frames directly before it were the same, as in its sidecar.
+    """
 
     filename: str
     kind: str
@@ -32,6 +37,12 @@ class FrameNote:
     sequence: int
     width: int
     height: int
+    identical_frames: int = 0
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the camera gave the same image too often to be believed."""
+        return self.identical_frames >= FROZEN_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,9 @@ class Heartbeat:
         last_frame: newest frame, live, capture or probe.
         live_storage, archive: `ok`, or why it cannot be written.
         slots_skipped: how many frames of the loop were left out, by cause.
+        ring: `ok`, `off: ` and why, or why decoded frames cannot be handed off.
+        ring_required: the operator wants a ring, so that being without is a flaw.
+        ring_counters: of the ring: frames published and dropped, slots, their bytes, bytes of slots given up.
     """
 
     camera: str
@@ -94,6 +108,9 @@ class Heartbeat:
     slots_skipped: Mapping[str, int] = field(default_factory=dict)
     capture_stats: CaptureStats = field(default_factory=CaptureStats)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    ring: str = "off: not said"
+    ring_required: bool = False
+    ring_counters: Mapping[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def age_seconds(self, now: Instant) -> float:

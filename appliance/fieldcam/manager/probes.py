@@ -19,7 +19,7 @@ from fieldcam.store.reader import newest_frame
 from fieldcam.store.space import DiskUsage, disk_usage
 
 # The reasons that mean that no frames come from a camera; everything else only degrades.
-CAPTURE_FAILURES = frozenset({"CAPTURE_NOT_RUNNING", "FRAMES_STALE", "CAMERA_NOT_DELIVERING"})
+CAPTURE_FAILURES = frozenset({"CAPTURE_NOT_RUNNING", "FRAMES_STALE", "CAMERA_FROZEN", "CAMERA_NOT_DELIVERING"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 
     stop.py CONFIG     CONFIG is the fieldcam.toml its programs were started with, a name that tells appliances apart
 
+Then nothing of it is left in RAM: decoded frames of a capture process that was killed are removed.
+
 Processes are known by their environment, which only a deployment sets so: neither a pid file that is out of date nor
 a shell where FIELDCAM_CONFIG is exported is ever taken for one. Succeeds when nothing runs. Needs nothing installed.
 """
@@ -10,10 +12,13 @@ a shell where FIELDCAM_CONFIG is exported is ever taken for one. Succeeds when n
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
+import stat
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +26,7 @@ from pathlib import Path
 PATIENCE_SECONDS = 45.0
 ORPHAN_SECONDS = 12.0
 KILL_SECONDS = 5.0
+SLOT = re.compile(r"(main|lores)-\d{20}\.slot")
 
 
 def main() -> int:
@@ -37,7 +43,22 @@ def main() -> int:
         print(f"still running: {', '.join(map(str, left))}", file=sys.stderr)
         return 1
     print(f"stopped: {len(before)} processes of {config}" if before else f"nothing was running of {config}")
+    for slot in slots(config):
+        slot.unlink(missing_ok=True)
     return 0
+
+
+def slots(config: str) -> Iterator[Path]:
+    """Yield what is left of decoded frames: our own files with the names of slots, where the configuration says."""
+    try:
+        folder = Path(tomllib.loads(Path(config).read_text(encoding="utf-8"))["ring_dir"])
+        for camera in (folder, *folder.glob("cameras/*")):
+            for path in list(camera.iterdir()):
+                facts = path.lstat()
+                if SLOT.fullmatch(path.name) and stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
+                    yield path
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no configuration, no ring, or somebody else's
 
 
 def processes(config: str) -> Iterator[tuple[int, dict[str, str]]]:

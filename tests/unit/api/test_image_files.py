@@ -12,10 +12,11 @@ import pytest
 
 from fieldcam.api.app import create_app
 from fieldcam.api.context import EXTENSION, Context
-from fieldcam.api.image_files import open_row
+from fieldcam.api.image_files import open_row, wait_for_newest
 from fieldcam.catalog.image_row import ImageRow
-from fieldcam.core.errors import ImageNotFoundError
+from fieldcam.core.errors import ImageNotFoundError, ImageTooOldError
 from tests.appliance_tree import Tree, deployed_tree
+from tests.frames_on_disk import of_this_boot, put_live
 
 NAME = "capture_20260113_103045_123.jpg"
 ROW = ImageRow(
@@ -105,3 +106,14 @@ def test_a_pipe_of_that_name_holds_nobody(tree: Tree, context: Context) -> None:
     os.mkfifo(tree.paths().captures / NAME)
 
     assert refused(context)
+
+
+def test_the_newest_frame_of_a_frozen_camera_is_never_fresh(tree: Tree, context: Context) -> None:
+    put_live(tree.config, 1, identical_frames=2, **of_this_boot(0.2))
+    believed = wait_for_newest(context, tree.paths(), max_age=60, wait_seconds=0, other_than=None)
+    put_live(tree.config, 2, identical_frames=3, **of_this_boot(0.1))
+
+    with pytest.raises(ImageTooOldError, match="is frozen: its last 4 frames are identical"):
+        wait_for_newest(context, tree.paths(), max_age=60, wait_seconds=0, other_than=None)
+
+    assert believed.sidecar.sequence == 1

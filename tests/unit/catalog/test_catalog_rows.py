@@ -64,7 +64,7 @@ def test_the_table_has_every_column_and_index_of_the_contract(writer: CatalogWri
     assert (columns["filename"][3], columns["captured_at"][3], columns["id"][5]) == (1, 1, 1)
     assert {("job_id", "captured_at"), ("user_id", "captured_at"), ("captured_at",)} <= set(indexes)
     assert indexes[("camera", "filename")][2] == 1
-    assert results == ["id", "image_id", "camera", "service", "at", "data"]
+    assert results[:6] == ["id", "image_id", "camera", "service", "at", "data"]
 
 
 def test_a_row_says_what_the_sidecar_says(writer: CatalogWriter, reader: CatalogReader) -> None:

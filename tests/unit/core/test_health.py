@@ -16,10 +16,13 @@ LIMITS = Limits(max_image_age=10.0, status_check_interval=5.0, shot_timeout=15.0
 NOW = Instant("boot", 1_000_000_000_000, 1_700_000_000_000_000_000)
 
 
-def beat(*, frame_age: float | None = 0.5, beat_age: float = 0.2, **changes: Any) -> Heartbeat:
+def beat(
+    *, frame_age: float | None = 0.5, beat_age: float = 0.2, identical_frames: int = 0, **changes: Any
+) -> Heartbeat:
     frame = None
     if frame_age is not None:
-        frame = FrameNote("capture_x.jpg", "live", NOW.boottime_ns - round(frame_age * 1e9), "…", 7, 640, 480)
+        exposed_ns = NOW.boottime_ns - round(frame_age * 1e9)
+        frame = FrameNote("capture_x.jpg", "live", exposed_ns, "…", 7, 640, 480, identical_frames)
     base = Heartbeat(
         camera="default", pid=1, boot_id="boot", boottime_ns=NOW.boottime_ns - round(beat_age * 1e9),
         started_boottime_ns=0, state="running", mode="continuous", backend="rpicam", model="imx500", simulated=False,
@@ -58,6 +61,8 @@ def test_configured_simulation_is_healthy_and_says_so() -> None:
         (beat(frame_age=-1.0), "FRAMES_STALE"),
         (beat(mode="on_demand", frame_age=1.0, delivering=False), "CAMERA_NOT_DELIVERING"),
         (beat(mode="on_demand", frame_age=60.0), "FRAMES_STALE"),
+        (beat(identical_frames=3), "CAMERA_FROZEN"),
+        (beat(mode="on_demand", identical_frames=3), "CAMERA_FROZEN"),
     ],
 )
 def test_without_fresh_frames_it_is_unhealthy_although_the_process_runs(last: Heartbeat | None, code: str) -> None:
@@ -65,6 +70,29 @@ def test_without_fresh_frames_it_is_unhealthy_although_the_process_runs(last: He
 
     assert health.status == "unhealthy"
     assert code in codes(health.reasons)
+
+
+def test_two_frames_may_be_the_same_by_chance_and_a_frozen_camera_says_how_many() -> None:
+    health = assess({"default": beat(identical_frames=7)}, LIMITS, NOW)
+
+    assert assess({"default": beat(identical_frames=2)}, LIMITS, NOW).status == "healthy"
+    assert health.reasons[0].message == "the last 8 frames are identical: the sensor hangs"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"ring": "is not in RAM", "ring_required": True}, "degraded"),
+        ({"ring": "is not in RAM", "ring_required": False}, "healthy"),
+        ({"ring": "off: as configured", "ring_required": False}, "healthy"),
+        ({"ring": "ok", "ring_required": True}, "healthy"),
+    ],
+)
+def test_only_a_ring_that_is_wanted_must_be_there(changes: dict[str, Any], status: str) -> None:
+    health = assess({"default": beat(**changes)}, LIMITS, NOW)
+
+    assert health.status == status
+    assert codes(health.reasons) == (["RING_UNAVAILABLE"] if status == "degraded" else [])
 
 
 def test_a_dead_process_is_not_a_connected_camera() -> None:

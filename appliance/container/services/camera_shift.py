@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""How far a picture is shifted against another of the same view: a pole in the wind, a truck that shakes the bridge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from services.geometry import Point
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_LEAST_RESPONSE = 0.08  # of 1; unrelated pictures and mere noise stay below 0.05
+_STILL = 0.15  # pixels; what phase correlation finds in two pictures of a camera that stands still
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How far the view has moved.
+
+    Attributes:
+        by: pixels, to the right and down.
+        is_certain: whether the two pictures show the same view at all; `by` means nothing otherwise.
+    """
+
+    by: Point
+    is_certain: bool
+
+    @property
+    def is_still(self) -> bool:
+        """Whether there is nothing to undo."""
+        return abs(self.by.x) < _STILL and abs(self.by.y) < _STILL
+
+
+class ShiftFinder:
+    """Finds shifts by phase correlation: it sees what all the picture does and is not led astray by a vehicle or light.
+
+    Only shifts: a camera that turns or zooms is beyond it.
+
+    Args:
+        width, height: of the pictures, in pixels.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        # A window, as the borders of a shifted picture show something else; made once, it takes as long as the rest.
+        self._window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+
+    def find(self, reference: npt.NDArray[np.float32], picture: npt.NDArray[np.float32]) -> Shift:
+        """Return how far `picture` is shifted against `reference`; both (height, width), grey, float32."""
+        (x, y), response = cv2.phaseCorrelate(reference, picture, self._window)
+        return Shift(Point(x, y), response >= _LEAST_RESPONSE)
+
+
+def undone(picture: npt.NDArray[np.uint8], shift: Shift) -> npt.NDArray[np.uint8]:
+    """Return the picture as a camera that had not moved would have seen it; its border is repeated outwards."""
+    height, width = picture.shape[:2]
+    matrix = np.array([[1, 0, shift.by.x], [0, 1, shift.by.y]], np.float32)
+    # The matrix says where in the picture each pixel of the result is found.
+    moved = cv2.warpAffine(
+        picture, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, np.uint8)

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""Stage 4: frames for other processes, decoded once, in shared memory."""
+
+from fieldcam.handoff.ring_reader import Lease, RingReader
+from fieldcam.handoff.ring_writer import RingStats, RingWriter
+from fieldcam.handoff.watch import FolderWatch
+
+__all__ = ["FolderWatch", "Lease", "RingReader", "RingStats", "RingWriter"]
