@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fieldcam.camera.jpeg import decode, encode
+from fieldcam.camera.jpeg import encode
+from fieldcam.core.jpeg import decode
 
 FULL_SIZE = (4056, 3040)
 

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldcam.core.clock import SystemClock
-from fieldcam.handoff.ring_reader import RingReader
-from fieldcam.handoff.watch import FolderWatch
+from fieldcam.handoff import FolderWatch, RingReader
 from tests.appliance_tree import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]

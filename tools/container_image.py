@@ -27,7 +27,15 @@ SOURCE = ROOT / "appliance" / "container"
 RELEASE = ROOT / "roles" / "appliance" / "files" / "release.py"
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 OLDEST_GLIBC = 17  # manylinux2014: nothing in the locks is built for less
-ASK = "import json, platform, sys; print(json.dumps([*sys.version_info[:2], platform.machine(), *platform.libc_ver()]))"
+ASK = """
+import ctypes, json, platform, sys
+try:
+    ctypes.CDLL("libstdc++.so.6")
+    has_libstdcpp = True
+except OSError:
+    has_libstdcpp = False
+print(json.dumps([*sys.version_info[:2], platform.machine(), *platform.libc_ver(), has_libstdcpp]))
+"""
 
 
 class BuildError(Exception):
@@ -113,9 +121,11 @@ def ask_base(base: str) -> Target:
         answer = json.loads(run(command, hint, capture=True))
     except ValueError:
         raise BuildError(hint) from None
-    major, minor, machine, libc, libc_version = answer
+    major, minor, machine, libc, libc_version, has_libstdcpp = answer
     if libc != "glibc":
         raise BuildError(f"{base} is not built on glibc (Alpine?); the locks hold wheels for glibc only, take Debian")
+    if not has_libstdcpp:
+        raise BuildError(f"{base} has no libstdc++.so.6, which NumPy needs; add Debian's package libstdc++6 to it")
     if (major, minor) not in SUPPORTED:
         raise BuildError(f"{base} has Python {major}.{minor}; fieldcam runs on 3.11 to 3.13")
     return Target((major, minor), machine, int(libc_version.split(".")[1]))

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from fieldcam.camera.base import Camera, CameraSettings
-from fieldcam.camera.jpeg import decode, encode, inspect_jpeg
+from fieldcam.camera.jpeg import encode, inspect_jpeg
 from fieldcam.camera.registry import make_camera
 from fieldcam.core.clock import SystemClock
 from fieldcam.core.config import CameraConfig
 from fieldcam.core.errors import CameraNotAvailableError, CameraNotInitializedError, CaptureTimeoutError
 from fieldcam.core.frame import Shot
+from fieldcam.core.jpeg import decode
 from tests.fakes.rpicam_home import RpicamHome
 
 CLOCK = SystemClock()

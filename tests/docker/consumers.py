@@ -54,10 +54,12 @@ class Consumers:
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
     project: str = field(default_factory=lambda: f"fc{uuid.uuid4().hex[:8]}")
+    _containers: dict[str, str] = field(default_factory=dict)
 
     def up(self, *services: str) -> None:
         """Start services in the background."""
         self.compose("up", "--detach", *services)
+        self._containers.clear()
 
     def run(self, service: str, *command: str, timeout: float = 90) -> str:
         """Run one program as a service would run, and return what it printed."""
@@ -72,8 +74,10 @@ class Consumers:
         self.compose("down", "--volumes", "--timeout", "2")
 
     def container(self, service: str) -> str:
-        """Return the id of a service's container."""
-        return self.compose("ps", "--quiet", service).strip()
+        """Return the id of a service's container; compose is slow, so it is asked once."""
+        if service not in self._containers:
+            self._containers[service] = self.compose("ps", "--quiet", service).strip()
+        return self._containers[service]
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return all that Docker says about a service's container."""

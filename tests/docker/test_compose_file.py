@@ -29,6 +29,14 @@ LIMITS = {
 # Whatever else a service may say. A key that is not here has to be thought about first.
 HARMLESS = {"image", "command", "environment", "volumes", "tmpfs", "stop_grace_period"}
 READ_ONLY = {"bind", "ro", "nosuid", "nodev", "noexec", "private"}
+DOCUMENTED = {
+    "USE_SHARED_VOLUME_IMAGES": "true",
+    "HOST_CAPTURE_ARCHITECTURE": "true",
+    "CAMERA_CAPTURE_DIR": "/mnt/storage/camera_capture",
+    "CAMERA_RING_DIR": "/mnt/storage/camera_ring",
+    "RESULTS_DIR": "/results",
+}
+OPTION = re.compile(r"options\.\w+\(\s*\"([A-Z_]+)\"")
 TEXT = COMPOSE_FILE.read_text(encoding="utf-8")
 # The commented service and its volumes, as they are once somebody takes the comment signs away.
 UNCOMMENTED = re.sub(r"^  # ?(?=  |my-)", "  ", TEXT, flags=re.MULTILINE)
@@ -72,14 +80,15 @@ class TestAService:
 
         assert own & others == set()
 
-    def test_has_the_documented_environment(self, text: str, service: str) -> None:
-        assert loaded(text)["services"][service]["environment"] == {
-            "USE_SHARED_VOLUME_IMAGES": "true",
-            "HOST_CAPTURE_ARCHITECTURE": "true",
-            "CAMERA_CAPTURE_DIR": "/mnt/storage/camera_capture",
-            "CAMERA_RING_DIR": "/mnt/storage/camera_ring",
-            "RESULTS_DIR": "/results",
-        }
+    def test_has_the_documented_environment_and_hands_its_options_on(self, text: str, service: str) -> None:
+        environment = loaded(text)["services"][service]["environment"]
+        options = set(environment) - set(DOCUMENTED)
+
+        assert {name: environment[name] for name in DOCUMENTED} == DOCUMENTED
+        assert all(environment[name] == f"${{{name}:-}}" for name in options)
+        module = COMPOSE_FILE.parent / "services" / f"{service.replace('-', '_')}.py"
+        known = OPTION.findall(module.read_text(encoding="utf-8")) if module.exists() else []
+        assert options == ({*known, "RESULT_SECONDS"} if known else set())
 
     def test_has_a_name_that_results_are_accepted_under(self, text: str, service: str) -> None:
         assert SERVICE_NAME.fullmatch(service)
@@ -96,7 +105,9 @@ def test_places_default_to_those_of_the_configuration() -> None:
     }
 
 
-def test_every_variable_is_in_the_table_of_the_readme() -> None:
+def test_every_variable_that_is_no_option_of_a_service_is_in_the_table_of_the_readme() -> None:
     readme = COMPOSE_FILE.with_name("README.md").read_text(encoding="utf-8")
+    of_services = {name for each in loaded(TEXT)["services"].values() for name in each["environment"]}
+    variables = set(re.findall(r"\$\{(\w+)", TEXT))
 
-    assert set(re.findall(r"\$\{(\w+)", TEXT)) == set(re.findall(r"^\| `([A-Z_]+)` \|", readme, re.MULTILINE))
+    assert variables - (of_services - set(DOCUMENTED)) == set(re.findall(r"^\| `([A-Z_]+)` \|", readme, re.MULTILINE))

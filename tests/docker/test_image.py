@@ -109,11 +109,26 @@ def test_ones_own_program_is_one_copy_away(image: str, tmp_path: Path) -> None:
     assert python("fieldcam/consumer:tests-own", "print(open('my_program.py').read())")[0] == "# my_program.py"
 
 
-def test_a_base_that_cannot_serve_is_an_error_that_says_what_is_needed() -> None:
-    command = [sys.executable, str(ROOT / "tools" / "container_image.py"), "--base", "fieldcam/nowhere:1"]
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (None, "cannot be asked for its Python"),
+        ("rm /usr/bin/python3", "cannot be asked for its Python"),
+        ("rm /usr/lib/*/libstdc++.so.6", "has no libstdc++.so.6, which NumPy needs"),
+    ],
+)
+def test_a_base_that_cannot_serve_is_an_error_that_says_what_is_needed(
+    base: str, tmp_path: Path, change: str | None, complaint: str
+) -> None:
+    name = "fieldcam/nowhere:1"
+    if change:
+        name = "fieldcam/base:tests-unusable"
+        (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN {change}\n", encoding="utf-8")
+        docker("build", "--network", "none", "--tag", name, tmp_path)
+    command = [sys.executable, str(ROOT / "tools" / "container_image.py"), "--base", name]
 
     done = subprocess.run(command, check=False, capture_output=True, text=True)
 
     assert done.returncode == 1
-    assert "container image: fieldcam/nowhere:1 cannot be asked for its Python" in done.stderr
+    assert f"container image: {name} {complaint}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -71,8 +71,8 @@ class Running:
             assert self._identity(service) == started[service]
 
     def _identity(self, service: str) -> tuple[Any, ...]:
-        state = self.site.consumers.inspect(service)
-        return state["Id"], state["State"]["StartedAt"], state["State"]["Running"]
+        about = self.site.consumers.inspect(service)
+        return about["Id"], about["State"]["StartedAt"], about["State"]["Running"], about["RestartCount"]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,8 @@ def running(image: str, refused_limits: dict[str, str]) -> Iterator[Running]:
     require(compose_command(), "needs docker compose, or docker-compose")
     with make_site(image, refused_limits, cameras={"default": CAMERA}) as site:
         disk, archive = site.tree.root / "disk", site.tree.config.archive_dir
-        shutil.copytree(archive, disk)
+        shutil.move(archive, disk)
+        archive.mkdir()  # without a marker, as below a disk that is not mounted
         subprocess.run(["mount", "--bind", disk, archive], check=True)
         running = Running(site)
         try:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _LEAST_FILLING = 0.25  # of its box; outlines and cracks fill less
 _SAME_TEXTURE = 0.75  # correlation of fine structure from which the ground shines through: light, nothing solid
 _PIECE = 0.4  # of the largest part: wheels under a body that has the grey of the road
-_UNDER = 0.8  # of a piece's length, that lies beside the part it belongs to
+_SMALL_PIECE = 0.25  # the same, for pieces that nothing joins to the large part but their place
+_NEAR = 0.8  # of the large part's own extent across the lane: between the windows and wheels of a grey van
+_UNDER = 0.5  # of a piece's length, that lies beside the part it belongs to; wheels reach beyond windows
 _LEAST_TEXTURE = 3.0  # grey levels; below there is only noise to be compared
 
 
@@ -58,7 +60,7 @@ class BlobFinder:
         self._is_level = abs(travel.x) >= abs(travel.y)
         across, down = (long, short) if self._is_level else (short, long)
         self._close = np.ones((down | 1, across | 1), np.uint8)
-        self._open = np.ones((3, 3), np.uint8)
+        self._open = np.ones((max(3, round(0.01 * width) | 1),) * 2, np.uint8)  # streaks of rain are narrower
 
     def find(self, scene: Scene) -> list[Blob]:
         """Return the blobs of a picture."""
@@ -86,10 +88,8 @@ class BlobFinder:
             insides.append((top + row, left + int(np.argmax(inside[row]))))
         return self._whole(blobs, insides, cv2.bitwise_or(mask, scene.shaded)) if len(blobs) > 1 else blobs
 
-    def _whole(
-        self, blobs: list[Blob], insides: list[tuple[int, int]], joined: cv2.typing.MatLike
-    ) -> list[Blob]:
-        """Put small pieces to the part beside them that they hang together with, if only by what may be a shadow."""
+    def _whole(self, blobs: list[Blob], insides: list[tuple[int, int]], joined: cv2.typing.MatLike) -> list[Blob]:
+        """Put small pieces to the part they belong to: they are beside it, and joined by what may be shadow, or near."""
         _, group = cv2.connectedComponents(joined, connectivity=8)
         groups = [int(group[place]) for place in insides]
         order = sorted(range(len(blobs)), key=lambda index: -blobs[index].area)
@@ -97,7 +97,11 @@ class BlobFinder:
         for index in order:
             blob = blobs[index]
             for place, (of_group, large) in enumerate(whole):
-                if of_group == groups[index] and blob.area < _PIECE * large.area and self._is_under(blob.box, large.box):
+                if (
+                    of_group == groups[index]
+                    and blob.area < _PIECE * large.area
+                    and self._is_under(blob.box, large.box)
+                ):
                     whole[place] = (of_group, self._together(large, blob))
                     break
             else:
@@ -110,6 +114,12 @@ class BlobFinder:
         else:
             shared, length = min(piece.bottom, large.bottom) - max(piece.top, large.top), piece.height
         return shared > _UNDER * length
+
+    def _gap(self, piece: Box, large: Box) -> float:
+        """Return how far a piece is from the large part across the lane, in extents of that part."""
+        if self._is_level:
+            return max(piece.top - large.bottom, large.top - piece.bottom) / large.height
+        return max(piece.left - large.right, large.left - piece.right) / large.width
 
     def _together(self, large: Blob, piece: Blob) -> Blob:
         one, two = large.box, piece.box

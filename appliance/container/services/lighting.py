@@ -61,7 +61,8 @@ def compare_light(
     moves.
 
     Args:
-        before, after: BGR uint8, (height, width, 3), of the same view.
+        before: BGR uint8, (height, width, 3).
+        after: the same view in another light.
         mask: uint8, (height, width); where it is 0 nothing is compared.
     """
     height, width = mask.shape

@@ -75,7 +75,9 @@ class MovementFinder:
         self._model = _new_model()
         self._background: npt.NDArray[np.uint8] | None = None
         self._background_age = 0.0
-        self._low = self._high = self._reference = np.empty(0)
+        # All three follow from the background: how dark and how bright it is around each pixel, and how it looks small.
+        self._low = self._high = np.zeros(0, np.uint8)
+        self._reference = np.zeros(0, np.float32)
 
     @property
     def is_settling(self) -> bool:
@@ -169,9 +171,10 @@ class MovementFinder:
         self._background = background
         self._background_age = 0.0
         around = np.ones((3, 3), np.uint8)
-        tolerance = (_TOLERANCE,) * 3
-        self._low = np.asarray(cv2.subtract(cv2.erode(background, around), (*tolerance, 0)))
-        self._high = np.asarray(cv2.add(cv2.dilate(background, around), (*tolerance, 0)))
+        darkest = np.asarray(cv2.erode(background, around), np.uint8)
+        brightest = np.asarray(cv2.dilate(background, around), np.uint8)
+        self._low = np.maximum(darkest, _TOLERANCE) - np.uint8(_TOLERANCE)
+        self._high = np.minimum(brightest, 255 - _TOLERANCE) + np.uint8(_TOLERANCE)
         self._reference = _grey(background, self._half)
 
     def _differing(

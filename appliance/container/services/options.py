@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from services.geometry import Box, Line, Point
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
 class OptionError(ValueError):
@@ -31,6 +34,17 @@ class Options:
     def text(self, name: str, default: str) -> str:
         """Return a text."""
         return self._environ.get(name, "").strip() or default
+
+    def name(self, name: str, default: str) -> str:
+        """Return a name as consumers have them.
+
+        Raises:
+            OptionError: it is none.
+        """
+        text = self.text(name, default)
+        if _NAME.fullmatch(text) is None:
+            raise OptionError(f"{name}={text[:64]!r}: give 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit")
+        return text
 
     def number(self, name: str, default: float, *, least: float, most: float) -> float:
         """Return a number from `least` to `most`.
@@ -99,7 +113,7 @@ class Options:
         if not text:
             return None
         pairs = [_numbers(pair) for pair in text.split()]
-        if len(pairs) < 3 or not all(len(pair) == 2 and 0 <= min(pair) and max(pair) <= 1 for pair in pairs):
+        if len(pairs) < 3 or not all(len(pair) == 2 and min(pair) >= 0 and max(pair) <= 1 for pair in pairs):
             raise OptionError(f"{name}={text!r}: give three corners or more, such as 0,0.4 1,0.4 1,1 0,1")
         return tuple(Point(x, y) for x, y in pairs)
 

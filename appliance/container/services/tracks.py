@@ -30,6 +30,7 @@ _COLOUR_LEVELS = 45.0  # of 255, between two sightings of one vehicle
 _MOST_COST = 2.2
 _FIT_SECONDS = 0.5  # speed is fitted to the sightings of that time
 _INSIDE = 0.6  # of a track's box, to be part of a blob
+_PIECE = 0.4  # of the area of what a piece belongs to
 _PARKED_SECONDS = 900.0
 _STANDING = 0.02  # widths a second
 _MOST_SIGHTINGS = 600
@@ -204,6 +205,9 @@ class Tracker:
             owner = next((track for track in self.tracks if blob_of.get(id(track)) is blob), None)
             if not strangers or (owner is None and len(inside) == 1 and blob.area < 1.3 * inside[0].area):
                 continue
+            for track in strangers:
+                if owner is not None and self._is_piece(track, owner):
+                    track.claim = owner.claim
             for track in strangers + ([owner] if owner is not None else []):
                 merged[id(track)] = number
                 step = track.expected(at) - track.last.center
@@ -211,6 +215,15 @@ class Tracker:
                 center = box.center + (track.last.center - track.last.box.center)
                 track.sightings.append(Sighting(at, center, box, blob.is_cut, is_merged=True))
         return merged
+
+    def _is_piece(self, small: Track, large: Track) -> bool:
+        """Return whether a track is but a part of another, such as a wheel: small, beside it, and always as fast."""
+        apart = small.velocity() - large.velocity()
+        return (
+            small.area < _PIECE * large.area
+            and apart.length < 0.25 * large.velocity().length
+            and self._shared(small.last.box, large.last.box, self._travel) > 0.5
+        )
 
     @staticmethod
     def _is_inside(track: Track, blob: Blob, at: float) -> bool:

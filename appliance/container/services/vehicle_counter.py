@@ -26,6 +26,8 @@ _SLOW = 0.35  # seconds between frames, from which two sightings must do
 _SHORTEST_GAP = 0.6
 _USUAL_STEPS = 2.5  # usual steps that make a gap
 
+MIDDLE = Line(Point(0.5, 0.0), Point(0.5, 1.0))  # from top to bottom
+
 
 @dataclass(frozen=True, slots=True)
 class CounterSettings:
@@ -39,7 +41,7 @@ class CounterSettings:
         width: pixels to which a picture is reduced; more sees smaller vehicles and takes more time, by its square.
     """
 
-    line: Line = Line(Point(0.5, 0.0), Point(0.5, 1.0))
+    line: Line = MIDDLE
     labels: tuple[str, str] = ("to_right", "to_left")
     region: tuple[Point, ...] | None = None
     least_area: float = 0.001
@@ -190,12 +192,13 @@ class VehicleCounter:
         return True
 
     def _is_travelling(self, track: Track) -> bool:
-        """Return whether the track goes somewhere as a whole: no branch in the wind and no patch of light that grows."""
+        """Return whether it goes somewhere as a whole: no branch in the wind, no patch of light that grows."""
         seen = track.sightings
         least = 2 if (self.usual_seconds or 1.0) > _SLOW else 4
-        if len(seen) < least:
-            return False
         first, now = seen[0], seen[-1]
+        frames = (now.at - first.at) / (self.usual_seconds or 1.0)
+        if len(seen) < least or len(seen) - 1 < 0.5 * frames:  # drops of rain make a way, but a patchy one
+            return False
         travelled = self._distance(now) - self._distance(first)
         long = self._tracker.extent(now.box)
         if abs(travelled) < max(0.06 * self._size[0], 0.35 * long):

@@ -13,9 +13,10 @@ from flask_openapi3.openapi import OpenAPI
 from fieldcam.api import access, listeners, problems, schemas
 from fieldcam.api.auth_store import AuthStore
 from fieldcam.api.context import EXTENSION, Context
-from fieldcam.api.routes import capture_health, docs, images, local, system
+from fieldcam.api.routes import capture_health, docs, images, local, results, system
 from fieldcam.api.strict_json import StrictJSONProvider, StrictRequest
 from fieldcam.catalog.reader import CatalogReader
+from fieldcam.catalog.result_reader import ResultReader
 from fieldcam.core.clock import Clock, SystemClock
 from fieldcam.core.config import Config
 
@@ -72,6 +73,7 @@ def create_app(config: Config, clock: Clock | None = None, stop: threading.Event
         clock=clock,
         tokens=AuthStore(layout.auth, clock),
         captures=CatalogReader(layout.catalog, "capture", busy_seconds=CATALOG_BUSY_SECONDS),
+        results=ResultReader(layout.catalog, busy_seconds=CATALOG_BUSY_SECONDS),
         live=CatalogReader(layout.live_catalog, "live", busy_seconds=CATALOG_BUSY_SECONDS),
         version=version,
         started_ns=clock.boottime_ns(),
@@ -80,7 +82,7 @@ def create_app(config: Config, clock: Clock | None = None, stop: threading.Event
     problems.install(app)
     app.before_request(lambda: access.check(app))
     app.after_request(_finish)
-    for api in (local.api, images.api, capture_health.api, system.api):
+    for api in (local.api, images.api, results.api, capture_health.api, system.api):
         app.register_api(api)
     app.register_blueprint(docs.blueprint)
     access.require_marks(app)

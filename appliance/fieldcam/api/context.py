@@ -13,6 +13,7 @@ from flask import current_app
 
 from fieldcam.api.auth_store import AuthStore
 from fieldcam.catalog.reader import CatalogReader
+from fieldcam.catalog.result_reader import ResultReader
 from fieldcam.core.clock import Clock, Instant
 from fieldcam.core.config import Config
 from fieldcam.core.errors import CaptureInProgressError, FieldcamError, RequestInvalidError, ServerBusyError
@@ -87,6 +88,7 @@ class Context:
     tokens: AuthStore
     captures: CatalogReader
     live: CatalogReader
+    results: ResultReader
     version: str
     started_ns: int
     stop: threading.Event = field(default_factory=threading.Event)

@@ -98,7 +98,7 @@ def wait_for_newest(
 
     Raises:
         ImageNotFoundError: there is no frame.
-        ImageTooOldError: the newest is older than allowed, or the same picture as those before it: the camera is frozen.
+        ImageTooOldError: the newest is older than allowed, or the camera is frozen.
     """
     deadline_ns = context.clock.boottime_ns() + int(wait_seconds * 1e9)
     seen = -1

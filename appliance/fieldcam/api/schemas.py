@@ -43,6 +43,8 @@ RANGES = {
     "fps": "more than 0, at most 120",
     "kind": "live or capture",
     "format": "image or json",
+    "service": "1 to 32 of a-z, 0-9 and -, beginning with a letter or digit",
+    "image_id": "the id of a capture",
     "camera": "1 to 32 of a-z, 0-9 and -, beginning with a letter or digit",
     "since": "a time such as 2026-01-13T10:30:45.123Z",
     "until": "a time such as 2026-01-13T10:30:45.123Z",
@@ -161,16 +163,7 @@ class ImagesQuery(Query):
     @field_validator("since", "until")
     @classmethod
     def _to_utc(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-            if moment.tzinfo is None:
-                raise ValueError
-            moment = moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise ValueError("not a time with its offset") from None
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return None if value is None else to_utc(value)
 
 
 class ImagePath(BaseModel):
@@ -339,6 +332,22 @@ class GatewayProblem(Answer):
     message: str
     error: str
     code: str
+
+
+def to_utc(value: str) -> str:
+    """Return a time with an offset in UTC with milliseconds, as the catalog has it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("not a time with its offset") from None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------

@@ -56,12 +56,16 @@ def live_age_allowed(config: Config, camera: str) -> float:
 
 
 def manager_reasons(config: Config, now: Instant) -> list[Reason]:
-    """Return what is wrong with the manager and its catalogs."""
+    """Return what is wrong with the manager, its catalogs, and the consumers it looks after."""
     beat = read_manager(config, now)
     if beat is None:
         return [Reason("MANAGER_NOT_RUNNING", "the manager does not run or hangs; captures are stored, rows follow")]
     catalogs = (("catalog of captures", beat.catalog), ("catalog of live frames", beat.live_catalog))
-    return [
+    silent = [
+        Reason("CONSUMER_SILENT", f"{name} gave no sign of life for {config.consumer_max_silence:g} s")
+        for name in beat.silent_consumers
+    ]
+    return silent + [
         Reason("CATALOG_REBUILDING" if state == "rebuilding" else "CATALOG_UNAVAILABLE", f"{name}: {state}")
         for name, state in catalogs
         if state != "ok"

@@ -32,16 +32,21 @@ class Stream:
     """What a consumer did while it took one frame after the other.
 
     Attributes:
-        frames: how many it took.
         cpu_seconds: processor time of the whole process, threads of the library included.
         seconds: how long it went on.
         ages: of every frame, in seconds, as the library says.
+        frame_cpu_seconds: processor time from each frame to the next, waiting included.
     """
 
-    frames: int
     cpu_seconds: float
     seconds: float
     ages: Sequence[float]
+    frame_cpu_seconds: Sequence[float]
+
+    @property
+    def frames(self) -> int:
+        """How many frames it took."""
+        return len(self.ages)
 
     @property
     def cpu_percent(self) -> float:

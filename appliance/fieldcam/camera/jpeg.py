@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""JPEG: prove an image whole without decoding it, encode, decode, scale.
+"""JPEG: prove an image whole without decoding it, encode, scale. core.jpeg decodes.
 
 Decoders forgive too much for a camera: libjpeg paints the missing half of a cut file grey and calls it a warning. So
 what a camera delivers is walked segment by segment (ITU-T T.81, annex B) up to an end marker that must be the last
@@ -17,12 +17,11 @@ import numpy as np
 import simplejpeg
 
 from fieldcam.core.errors import ImageInvalidError
+from fieldcam.core.jpeg import check_size, decode_at_least
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MAX_SIDE = 16_384  # core.config refuses larger sizes, so nothing asked for is refused here
-MAX_PIXELS = 120_000_000  # the largest sensors in use have 64 million; decoded this is 360 MB
 PREVIEW_QUALITY = 80
 
 _MAX_SEGMENTS = 4096  # a photo has tens; without a bound, crafted data costs seconds
@@ -87,27 +86,6 @@ def encode(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
         raise ImageInvalidError(f"the pixels cannot be encoded: {error}") from None
 
 
-def decode(data: bytes, *, at_least: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
-    """Return the BGR pixels of a JPEG, uint8 of shape (height, width, 3).
-
-    Args:
-        data: a JPEG.
-        at_least: width and height that are enough; the decoder may then return a smaller image that still has them,
-            in a fraction of the time.
-
-    Raises:
-        ImageInvalidError: it is broken, too large, or no JPEG.
-    """
-    width, height = at_least or (0, 0)
-    try:
-        full_height, full_width, _, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(full_width, full_height)
-        pixels = simplejpeg.decode_jpeg(data, "BGR", min_width=width, min_height=height)
-    except (ValueError, TypeError) as error:
-        raise ImageInvalidError(f"the image cannot be decoded: {error}") from None
-    return cast("npt.NDArray[np.uint8]", pixels)
-
-
 def scale_jpeg(data: bytes, *, max_width: int) -> tuple[bytes, int, int]:
     """Return a JPEG at most `max_width` pixels wide, its width and its height; the same bytes if it is already.
 
@@ -118,7 +96,7 @@ def scale_jpeg(data: bytes, *, max_width: int) -> tuple[bytes, int, int]:
     if info.width <= max_width:
         return data, info.width, info.height
     size = (max_width, scaled_height(info.width, info.height, max_width))
-    pixels = cv2.resize(decode(data, at_least=size), size, interpolation=cv2.INTER_AREA)
+    pixels = cv2.resize(decode_at_least(data, width=size[0], height=size[1]), size, interpolation=cv2.INTER_AREA)
     return encode(cast("npt.NDArray[np.uint8]", pixels), PREVIEW_QUALITY), *size
 
 
@@ -190,22 +168,12 @@ def _frame(header: bytes, *, progressive: bool) -> JpegInfo:
         raise ImageInvalidError("the image is damaged: its frame header is too short")
     precision, components = header[0], header[5]
     height, width = int.from_bytes(header[1:3], "big"), int.from_bytes(header[3:5], "big")
-    _check_size(width, height)
+    check_size(width, height)
     if precision != 8:
         raise ImageInvalidError(f"{precision} bits per sample; only 8 are read")
     if components not in {1, 3}:
         raise ImageInvalidError(f"{components} colour components; only 1 and 3 are read")
     return JpegInfo(width, height, components, progressive, 0)
-
-
-def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageInvalidError(f"the image has no size: {width}x{height}")
-    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ImageInvalidError(
-            f"the image is too large: {width}x{height}, "
-            f"at most {MAX_SIDE} a side and {MAX_PIXELS // 1_000_000} million pixels"
-        )
 
 
 def _ended(frame: JpegInfo | None, scan_bytes: int, end: int) -> JpegInfo:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 import cv2
 import numpy as np
 
-from fieldcam.camera.jpeg import cut_jpeg, decode
+from fieldcam.camera.jpeg import cut_jpeg
 from fieldcam.core.clock import Clock
 from fieldcam.core.errors import CameraNotAvailableError, CaptureTimeoutError, ImageInvalidError
+from fieldcam.core.jpeg import decode_at_least
 from fieldcam.core.logs import get_logger
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Picture:
         if self.pixels is not None:
             pixels = self.pixels
         else:
-            pixels = decode(cast("bytes", self.jpeg), at_least=(width, height))
+            pixels = decode_at_least(cast("bytes", self.jpeg), width=width, height=height)
         return _fit(pixels, width, height)
 
 

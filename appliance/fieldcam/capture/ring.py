@@ -28,7 +28,7 @@ from fieldcam.core.errors import (
 from fieldcam.core.frame import Sidecar
 from fieldcam.core.layout import CameraPaths
 from fieldcam.core.logs import StateLog, get_logger
-from fieldcam.handoff.ring_writer import RingStats, RingWriter
+from fieldcam.handoff import RingStats, RingWriter
 from fieldcam.store.volume import Volume
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ OK = "ok"
 LOOK_SECONDS = 1.0
 # Half is for slots that readers do not let go, and the newest is never written over: so two and two.
 _FRAMES_IN_BUDGET = 4
+_HEADER_BYTES = 2**16  # of a slot, generously
 _FOLDER_MODE = 0o755  # containers read, capture alone writes
 
 
@@ -188,7 +189,7 @@ class Ring:
         except (SharedVolumeError, OSError) as error:
             self._lost(error)
         else:
-            needed = _FRAMES_IN_BUDGET * offer.sidecar.width * offer.sidecar.height * 3
+            needed = _FRAMES_IN_BUDGET * (offer.sidecar.width * offer.sidecar.height * 3 + _HEADER_BYTES)
             if "main" in wanted and needed > self._plan.max_bytes:
                 self._state.broken(
                     f"{self._plan.max_bytes // 10**6} MB are too few for frames of {offer.sidecar.width}x"

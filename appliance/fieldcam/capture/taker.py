@@ -136,7 +136,9 @@ class Taker:
         with closing(self._camera.preview(settings, width=width, fps=fps)) as frames:
             for frame in frames:
                 self._sequence += 1
-                identical = self._identical.count_jpeg(frame.jpeg, frame.exposed_at_ns, (frame.width, frame.height))
+                size = (frame.width, frame.height)
+                repeats = self._camera.info.repeats
+                identical = 0 if repeats else self._identical.count_jpeg(frame.jpeg, frame.exposed_at_ns, size)
                 self._note_frozen(identical)
                 if identical < FROZEN_AFTER:
                     self._preview.offer(_still_of(frame))

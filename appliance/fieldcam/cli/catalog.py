@@ -83,7 +83,14 @@ def rebuild(config: Config, *, as_json: bool) -> None:
     sources = Sources(layout, config.all_cameras)
     try:
         with owned(layout.manager_lock, "the catalog"):
-            job = Rebuild(layout.catalog, "capture", SystemClock(), sources.frames("capture"), sources.thumbnail_of)
+            job = Rebuild(
+                layout.catalog,
+                "capture",
+                SystemClock(),
+                sources.frames("capture"),
+                sources.thumbnail_of,
+                processed=sources.results(),
+            )
             report = _with_progress(job.run, sources, as_json=as_json)
     except CameraInUseError as error:
         raise CameraInUseError(

@@ -28,6 +28,7 @@ from fieldcam.store.volume import Volume, VolumeKind
 
 State = Literal["ok", "warning", "failed"]
 MEGABYTE = 1_000_000
+_NO_FRAMES = {"FRAMES_STALE", "CAMERA_FROZEN", "CAMERA_NOT_DELIVERING"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _frames(config: Config, clock: Clock) -> Iterator[Finding]:
     for reason in survey.health.reasons:
         if reason.code in told:
             continue
-        state: State = "failed" if reason.code in {"FRAMES_STALE", "CAMERA_FROZEN", "CAMERA_NOT_DELIVERING"} else "warning"
+        state: State = "failed" if reason.code in _NO_FRAMES else "warning"
         yield Finding(f"frames ({reason.camera or 'all'})", state, f"{reason.code}: {reason.message}")
     for camera, beat in survey.heartbeats.items():
         concerned = any(r.camera == camera and r.code != "RING_UNAVAILABLE" for r in survey.health.reasons)

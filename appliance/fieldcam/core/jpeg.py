@@ -58,14 +58,16 @@ def decode(data: bytes, *, out: npt.NDArray[np.uint8] | None = None) -> npt.NDAr
 
     Args:
         data: a JPEG.
-        out: where the pixels go when it fits: contiguous, uint8, of that shape; otherwise a new array is made.
+        out: filled and returned when it fits: contiguous, uint8, of that shape; otherwise a new array is made.
 
     Raises:
         ImageInvalidError: it is broken, too large, or no JPEG.
     """
     width, height = read_size(data)
-    fits = out is not None and out.shape == (height, width, 3) and out.dtype == "uint8" and out.flags.c_contiguous
-    return _decode(data, "BGR", buffer=out if fits else None)
+    if out is not None and out.shape == (height, width, 3) and out.dtype == "uint8" and _takes_pixels(out):
+        _decode(data, "BGR", buffer=out)
+        return out
+    return _decode(data, "BGR")
 
 
 def decode_gray(data: bytes) -> npt.NDArray[np.uint8]:
@@ -88,9 +90,27 @@ def decode_scaled(data: bytes, *, divisor: Divisor, gray: bool = False) -> npt.N
     if divisor not in DIVISORS:
         raise ValueError(f"divisor is {divisor!r}: 1, 2, 4 and 8 are possible")
     width, height = read_size(data)
-    # The decoder takes the smallest of its own sizes that has at least these sides.
     pixels = _decode(data, "GRAY" if gray else "BGR", min_width=-(-width // divisor), min_height=-(-height // divisor))
     return pixels[:, :, 0] if gray else pixels
+
+
+def decode_at_least(data: bytes, *, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Return the BGR pixels of a JPEG, uint8 of shape (h, w, 3), at the smallest of the decoder's own sizes.
+
+    Args:
+        data: a JPEG.
+        width: in pixels, that is enough; an image that is smaller comes as it is.
+        height: the same.
+
+    Raises:
+        ImageInvalidError: it is broken, too large, or no JPEG.
+    """
+    read_size(data)
+    return _decode(data, "BGR", min_width=width, min_height=height)
+
+
+def _takes_pixels(array: npt.NDArray[np.uint8]) -> bool:
+    return bool(array.flags.c_contiguous and array.flags.writeable)
 
 
 def _decode(

@@ -30,6 +30,8 @@ class ManagerHeartbeat:
         disk: per place (`archive`, `handoff`) `total_bytes, used_bytes, free_bytes, percent, free_inodes`.
         alerts: what is wrong, in words.
         last_cleanup: answer of the last cleanup, with `refused`.
+        silent_consumers: services that are expected and give no sign of life.
+        results: of consumers, since the start: how many were taken, rejected, dropped, captures acknowledged.
     """
 
     pid: int
@@ -47,6 +49,8 @@ class ManagerHeartbeat:
     alerts: tuple[str, ...] = ()
     last_cleanup: Mapping[str, Any] | None = None
     last_error: ErrorNote | None = None
+    silent_consumers: tuple[str, ...] = ()
+    results: Mapping[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def age_seconds(self, now: Instant) -> float:
@@ -66,7 +70,8 @@ def read_manager_heartbeat(path: Path) -> ManagerHeartbeat | None:
         known = {f.name for f in dataclasses.fields(ManagerHeartbeat)}
         values = {key: value for key, value in data.items() if key in known}
         values["last_error"] = ErrorNote(**values["last_error"]) if values.get("last_error") else None
-        values["alerts"] = tuple(values.get("alerts") or ())
+        for key in ("alerts", "silent_consumers"):
+            values[key] = tuple(values.get(key) or ())
         return ManagerHeartbeat(**values)
     except (OSError, ValueError, TypeError, AttributeError):
         return None

@@ -25,7 +25,8 @@ from fieldcam.core.clock import Instant
 from fieldcam.core.names import CAMERA_NAME, SERVICE_NAME, parse
 
 SCHEMA = 1
-MAX_RESULT_BYTES = 64 * 1024
+MAX_RESULT_BYTES = 64 * 1024  # of what a consumer writes
+MAX_KEPT_BYTES = MAX_RESULT_BYTES + 1024  # the manager fills in camera, id and image_id
 MAX_BEAT_BYTES = 8 * 1024
 MAX_DEPTH = 20
 MAX_WAITING = 10_000  # files that may wait in a consumer's folder; beyond it the oldest go
@@ -71,7 +72,7 @@ class Result:
     def __post_init__(self) -> None:
         _check(self, _RESULT_CHECKS)
         _check_json("data", self.data)
-        if len(self.to_json()) > MAX_RESULT_BYTES:
+        if len(self.to_json()) > MAX_KEPT_BYTES - 64:
             raise ValueError(f"a result has at most {MAX_RESULT_BYTES} bytes")
 
     @property
@@ -104,13 +105,17 @@ class Result:
         )
 
     @classmethod
-    def from_json(cls, text: bytes | str) -> Result:
+    def from_json(cls, text: bytes | str, limit: int = MAX_RESULT_BYTES) -> Result:
         """Read a result file, whoever wrote it.
+
+        Args:
+            text: the file.
+            limit: bytes it may have.
 
         Raises:
             ValueError: it is none; nothing else is ever raised, whatever the text.
         """
-        return cls.from_dict(_parse(text, MAX_RESULT_BYTES))
+        return cls.from_dict(_parse(text, limit))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stage 4: frames for other processes, decoded once, in shared memory."""
+"""Stage 4: frames for other processes, decoded once, in shared memory; and notice of new ones."""
 
 from fieldcam.handoff.ring_reader import Lease, RingReader
 from fieldcam.handoff.ring_writer import RingStats, RingWriter

@@ -22,50 +22,78 @@ from fieldcam.core.clock import Clock
 from fieldcam.core.frame import Sidecar
 from fieldcam.core.logs import StateLog, get_logger
 from fieldcam.handoff.presence import PresenceMark
-from fieldcam.handoff.slot import HEADER_BYTES, SlotHeader, parse_slot_name, unpack_header, volume_mark
+from fieldcam.handoff.slot import (
+    CHANNELS,
+    HEADER_BYTES,
+    NO_MAGIC,
+    SlotHeader,
+    parse_slot_name,
+    unpack_header,
+    volume_mark,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _log = get_logger(__name__)
+# A camera that is faster than this reader: names may be gone before they are opened, and are listed again.
+_LISTINGS = 4
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Lease:
     """A frame in shared memory, valid until it is closed. Keep it for milliseconds, not for seconds.
 
     Attributes:
+        sequence: of the frame.
+        stream: `main` or `lores`.
         pixels: BGR, uint8, shape (height, width, 3), read-only; not to be used after `close`.
         sidecar: what is known of the frame. Of a frame that is handed over before its file is written, `filename` and
             `sha256` are empty and `file_size` is 0.
         published_at_ns: CLOCK_BOOTTIME at which the writer was done with it.
     """
 
-    def __init__(self, descriptor: int, memory: mmap.mmap, header: SlotHeader) -> None:
-        self._descriptor: int | None = descriptor
-        self._memory = memory
+    def __init__(self, descriptor: int, header: SlotHeader, sidecar: Sidecar) -> None:
+        self._descriptor: int | None = None  # nothing is given back while it is not ours
+        self._memory = mmap.mmap(descriptor, header.file_bytes, prot=mmap.PROT_READ)
+        self._process = os.getpid()
         self.sequence = header.sequence
         self.stream = header.stream
-        self.sidecar: Sidecar = header.sidecar
+        self.sidecar = sidecar
         self.published_at_ns = header.published_at_ns
-        pixels = np.frombuffer(memory, np.uint8, count=header.payload_bytes, offset=HEADER_BYTES)
-        self.pixels: npt.NDArray[np.uint8] = pixels.reshape(header.height, header.width, 3)
+        pixels = np.frombuffer(self._memory, np.uint8, count=header.payload_bytes, offset=HEADER_BYTES)
+        self.pixels: npt.NDArray[np.uint8] = pixels.reshape(header.height, header.width, CHANNELS)
+        self._descriptor = descriptor
 
     def copy(self, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
-        """Return the pixels as an array of the caller's own: `out` when it fits, a new one otherwise."""
+        """Return the pixels as an array of the caller's own: `out` when it fits, a new one otherwise.
+
+        Raises:
+            ValueError: the lease was closed.
+        """
+        if self._descriptor is None:
+            raise ValueError("the lease was closed")
         if out is not None and out.shape == self.pixels.shape and out.dtype == np.uint8 and out.flags.writeable:
             np.copyto(out, self.pixels)
             return out
         return self.pixels.copy()
 
     def close(self) -> None:
-        """Give the slot back. Idempotent."""
+        """Give the slot back. Idempotent.
+
+        An array that the caller kept against the rule keeps the memory mapped and the slot leased until it is gone, so
+        even then nothing is torn and nothing crashes.
+        """
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
-        self.pixels = np.empty((0, 0, 3), np.uint8)
-        # An array that the caller kept keeps the mapping; it shows another frame one day.
+        self.pixels = np.empty((0, 0, CHANNELS), np.uint8)
         with suppress(BufferError):
             self._memory.close()
+            # A child process that was forked meanwhile holds the same lock and would keep it. The child itself must
+            # not take the lease from its parent.
+            if os.getpid() == self._process:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
     def __enter__(self) -> Self:
@@ -80,6 +108,10 @@ class Lease:
 
     def __del__(self) -> None:
         self.close()
+
+
+class _MovedOnError(Exception):
+    """The slot has another frame by now."""
 
 
 class RingReader:
@@ -99,28 +131,24 @@ class RingReader:
         self._boot_id = clock.boot_id()
         self._presence = PresenceMark(folder, stream, clock)
         self._damage = StateLog(_log, "RING_UNREADABLE", folder=str(folder), stream=stream)
+        self._damaged: set[str] = set()
 
     def newest(self, *, newer_than: int = -1) -> Lease | None:
-        """Return the newest frame of this boot, if its sequence is above `newer_than`; None when there is none."""
+        """Return the newest frame of this boot, if its sequence is above `newer_than`; None when there is none.
+
+        Whoever calls this counts as a reader for 3 s; who waits for frames calls it about once a second.
+        """
         self._presence.touch()
-        for sequence, name in self._listing():
-            if sequence <= newer_than:
-                break
-            try:
-                lease = self._lease(name, sequence)
-            except (FileNotFoundError, BlockingIOError):
-                continue  # being written, or gone: an older one may do
-            except (OSError, ValueError) as error:
-                self._damage.broken(f"{name}: {error}")
-                continue
-            if lease is not None:
-                self._damage.healed()
-                return lease
+        for _ in range(_LISTINGS - 1):
+            with suppress(_MovedOnError):
+                return self._newest(newer_than)
+        with suppress(_MovedOnError):
+            return self._newest(newer_than, or_older=True)
         return None
 
     def newest_sequence(self) -> int:
         """Return the sequence of the newest name in the folder, -1 when there is none; nothing is opened."""
-        return max((sequence for sequence, _ in self._listing()), default=-1)
+        return max((sequence for sequence, name in self._listing() if name not in self._damaged), default=-1)
 
     def rest(self) -> None:
         """Let the writer know that nobody reads here, if nothing was read for 3 s."""
@@ -130,41 +158,68 @@ class RingReader:
         """Let the writer know that nobody reads here. Idempotent."""
         self._presence.close()
 
+    def _newest(self, newer_than: int, *, or_older: bool = False) -> Lease | None:
+        listing = self._listing()
+        self._heal({name for _, name in listing})
+        for sequence, name in listing:
+            if sequence <= newer_than:
+                break
+            try:
+                return self._lease(name, sequence)
+            except BlockingIOError:
+                continue  # being written, or held by another reader alone: an older one may do
+            except (FileNotFoundError, _MovedOnError):
+                if not or_older:
+                    raise _MovedOnError from None
+            except (OSError, ValueError) as error:
+                self._damaged.add(name)
+                self._damage.broken(f"{name}: {error}")
+        return None
+
     def _listing(self) -> list[tuple[int, str]]:
+        """Return sequences and names of this stream, newest first."""
         try:
-            names = [path.name for path in self._folder.iterdir()]
+            names = os.listdir(self._folder)  # noqa: PTH208 - a Path for each name costs more than the listing
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
+            self._damaged.add("")
             self._damage.broken(f"the folder cannot be read: {error.strerror}")
             return []
         parsed = ((parse_slot_name(name), name) for name in names)
         return sorted(((found[1], name) for found, name in parsed if found and found[0] == self._stream), reverse=True)
 
-    def _lease(self, name: str, sequence: int) -> Lease | None:
-        """Return the frame, or None when the file holds another one by now."""
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(self._folder / name, flags)
-        memory: mmap.mmap | None = None
+    def _heal(self, names: set[str]) -> None:
+        """Forget what could not be read when it is gone."""
+        if self._damaged:
+            self._damaged &= names
+            if not self._damaged:
+                self._damage.healed("what could not be read is gone")
+
+    def _lease(self, name: str, sequence: int) -> Lease:
+        """Return the frame.
+
+        Raises:
+            _MovedOnError: there is another one in the slot, or none.
+            OSError, ValueError: it is no slot of ours, or may not be read.
+        """
+        descriptor = os.open(self._folder / name, _FLAGS)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ValueError("no regular file")
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            header = unpack_header(os.pread(descriptor, HEADER_BYTES, 0))
-            size = HEADER_BYTES + header.payload_bytes
-            if (header.sequence, header.stream) == (sequence, self._stream) and (
-                header.volume,
-                header.boot_id,
-            ) == (self._volume, self._boot_id):
-                # The size as it is now: the lock keeps the writer from taking the file away beneath the mapping.
-                if os.fstat(descriptor).st_size < size:
-                    raise ValueError("cut off")
-                memory = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
-                lease = Lease(descriptor, memory, header)
-                descriptor = -1
-                return lease
-            return None
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+            data = os.pread(descriptor, HEADER_BYTES, 0)
+            if data.startswith(NO_MAGIC):
+                raise _MovedOnError  # its writer died, or gave the frame up
+            header = unpack_header(data)
+            if (header.volume, header.boot_id) != (self._volume, self._boot_id):
+                raise ValueError("a slot of another appliance or boot")
+            if (header.stream, header.sequence) != (self._stream, sequence):
+                raise _MovedOnError
+            # The size as it is now, under the lock: the writer does not make a file shorter that may be mapped.
+            if os.fstat(descriptor).st_size < header.file_bytes:
+                raise ValueError("cut off")
+            return Lease(descriptor, header, header.sidecar())
+        except BaseException:
+            os.close(descriptor)
+            raise

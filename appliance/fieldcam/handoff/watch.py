@@ -3,12 +3,11 @@
 
 inotify tells within 0.2 ms, but only what happens through this kernel's own file system: on a network or FUSE file
 system, or through an overlay, it is silent. There, and where its limits are used up, the folders are looked at every
-`poll_interval`. A slow look stands beside inotify too, for a folder that was replaced or mounted over.
+`poll_interval`. Beside inotify, too, it is worth a look every second: a folder may have been mounted over.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import threading
@@ -16,28 +15,29 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from inotify_simple import INotify, flags
 
-_REMOTE = {
-    0x6969,  # NFS
-    0xFF534D42,  # CIFS
-    0xFE534D42,  # SMB2
-    0x517B,  # SMB
-    0x65735546,  # FUSE
-    0x794C7630,  # overlayfs
-    0x01021997,  # 9p
-    0x00C36400,  # Ceph
-    0x6A656A63,  # virtiofs and others
-}
+from fieldcam.handoff.file_system import WITHOUT_NOTICE, file_system_type
+
 _NEWS = flags.MOVED_TO | flags.CREATE | flags.CLOSE_WRITE
-_ENDS = flags.DELETE_SELF | flags.MOVE_SELF
+_ENDS = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT
 SLOW_LOOK_SECONDS = 1.0
+_SHORTEST_POLL_SECONDS = 0.001
+
+
+class _Watched(NamedTuple):
+    """A folder as inotify has it."""
+
+    watch: int
+    identity: tuple[int, int]
 
 
 class FolderWatch:
-    """Waits for news in some folders. `wait` is for one thread, `wake` for any other.
+    """Waits for news in some folders. `wait` is for one thread, `wake` and `close` for any other.
+
+    Names that begin with a dot are no news: they are files on their way to another name.
 
     Args:
         folders: to watch; one that is missing is watched as soon as it is there.
@@ -46,22 +46,21 @@ class FolderWatch:
     """
 
     def __init__(self, folders: Sequence[Path], *, poll_interval: float = 0.1, force_poll: bool = False) -> None:
-        self._folders = tuple(folders)
-        self._poll_interval = max(poll_interval, 0.001)
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._inotify: INotify | None = None
-        self._watched: dict[Path, tuple[int, tuple[int, int]]] = {}
-        self._looked = 0.0
-        self._closed = False
+        self._closed = threading.Event()
+        self._is_waiting = False
         self._lock = threading.Lock()
-        if not force_poll:
-            with suppress(OSError):  # the user's limit of instances
-                self._inotify = INotify(inheritable=False, nonblocking=True)
+        self._inotify = None if force_poll else _open_inotify()
+        self._wake = -1
+        self._folders = tuple(folders)
+        self._poll_interval = max(poll_interval, _SHORTEST_POLL_SECONDS)
+        self._watched: dict[Path, _Watched] = {}
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         if self._inotify is not None:
             self._poll.register(self._inotify.fileno(), select.POLLIN)
-        self._look()
+            self._look()
+        self._look_at = time.monotonic() + self._interval
 
     @property
     def mode(self) -> Literal["inotify", "poll"]:
@@ -69,88 +68,134 @@ class FolderWatch:
         return "inotify" if self._inotify is not None else "poll"
 
     def wait(self, timeout: float) -> bool:
-        """Return True when it is worth looking again, False when `timeout` seconds passed without news."""
-        deadline = time.monotonic() + timeout
-        while not self._closed:
-            left = deadline - time.monotonic()
-            if left <= 0:
+        """Return True when it is worth looking again, False when `timeout` seconds passed without that.
+
+        True comes with something new, with `wake`, and when the time for a look has come: each `poll_interval` where
+        inotify does not work, each second where it does. After `close` it is False at once.
+        """
+        with self._lock:
+            if self._closed.is_set():
                 return False
-            pause = min(left, self._poll_interval if self._inotify is None else SLOW_LOOK_SECONDS)
-            ready = {descriptor for descriptor, _ in self._poll.poll(max(1, round(pause * 1000)))}
+            self._is_waiting = True
+        try:
+            return self._wait(time.monotonic() + timeout)
+        finally:
+            with self._lock:
+                self._is_waiting = False
+                if self._closed.is_set():
+                    self._let_go()
+
+    def wake(self) -> None:
+        """End the wait of another thread, or the next one."""
+        with self._lock:
+            if not self._closed.is_set():
+                os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """Give the descriptors back; a wait in another thread ends. Idempotent."""
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            if self._is_waiting:
+                os.eventfd_write(self._wake, 1)  # whoever waits closes what it waits for
+            else:
+                self._let_go()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def _interval(self) -> float:
+        return self._poll_interval if self._inotify is None else SLOW_LOOK_SECONDS
+
+    def _wait(self, deadline: float) -> bool:
+        while True:
+            now = time.monotonic()
+            pause = max(0.0, min(deadline, self._look_at) - now)
+            ready = {descriptor for descriptor, _ in self._poll.poll(pause * 1000)}
+            if self._closed.is_set():
+                return False
             if self._wake in ready:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
                 return True
-            if ready:
-                self._drain()
+            if ready and self._hear():
                 return True
-            if self._inotify is None:
-                return pause < left or left <= self._poll_interval
-            if self._look():
+            now = time.monotonic()
+            if now >= self._look_at:
+                self._look()
+                self._look_at = now + self._interval
                 return True
-        return False
+            if now >= deadline:
+                return False
 
-    def wake(self) -> None:
-        """End the wait of another thread."""
-        with self._lock:
-            if not self._closed:
-                os.eventfd_write(self._wake, 1)
-
-    def close(self) -> None:
-        """Give the descriptors back. Idempotent."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            if self._inotify is not None:
-                self._inotify.close()
-            os.close(self._wake)
-
-    def _drain(self) -> None:
-        if self._inotify is None:
-            return
-        for event in self._inotify.read(timeout=0):
-            if event.mask & (_ENDS | flags.IGNORED | flags.UNMOUNT):
-                self._watched = {path: seen for path, seen in self._watched.items() if seen[0] != event.wd}
-        self._look()
-
-    def _look(self) -> bool:
-        """Watch what came into being or was replaced; return whether that is so."""
+    def _hear(self) -> bool:
+        """Read what inotify has to say; return whether it is news."""
         if self._inotify is None:
             return False
         news = False
+        for event in list(self._inotify.read(timeout=0)):
+            if event.mask & (_ENDS | flags.IGNORED):
+                self._forget(event.wd)
+                news |= self._look() or bool(event.mask & _ENDS)
+            # An overflow has no name, and is news.
+            elif not event.name.startswith("."):
+                news = True
+        return news
+
+    def _forget(self, watch: int) -> None:
+        if self._inotify is not None:
+            with suppress(OSError):  # gone with its folder, unless that was only moved away
+                self._inotify.rm_watch(watch)
+        self._watched = {folder: seen for folder, seen in self._watched.items() if seen.watch != watch}
+
+    def _look(self) -> bool:
+        """Watch what came into being or was replaced; return whether that is so."""
+        news = False
         for folder in self._folders:
+            if self._inotify is None:
+                break
             try:
-                status = folder.stat()
+                news |= self._look_at_folder(self._inotify, folder)
             except OSError:
-                self._watched.pop(folder, None)
-                continue
-            identity = (status.st_dev, status.st_ino)
-            seen = self._watched.get(folder)
-            if seen is not None and seen[1] == identity:
-                continue
-            if seen is not None:
-                with suppress(OSError):
-                    self._inotify.rm_watch(seen[0])
-            try:
-                if _file_system(folder) in _REMOTE:
-                    raise OSError("a file system without notice")
-                self._watched[folder] = (self._inotify.add_watch(folder, _NEWS | _ENDS), identity)
-            except FileNotFoundError:
-                continue
-            except OSError:
+                # Without notice on this file system, or without a watch to spare.
                 self._poll.unregister(self._inotify.fileno())
                 self._inotify.close()
                 self._inotify = None
                 self._watched = {}
-                return True
-            news = True
+                news = True
         return news
 
+    def _look_at_folder(self, inotify: INotify, folder: Path) -> bool:
+        seen = self._watched.get(folder)
+        try:
+            status = folder.stat()
+            if seen is not None and seen.identity == (status.st_dev, status.st_ino):
+                return False
+            if file_system_type(folder) in WITHOUT_NOTICE:
+                raise OSError("a file system without notice")
+            watch = inotify.add_watch(folder, _NEWS | _ENDS | flags.ONLYDIR)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            if seen is not None:
+                self._forget(seen.watch)
+            return seen is not None
+        if seen is not None:
+            self._forget(seen.watch)
+        self._watched[folder] = _Watched(watch, (status.st_dev, status.st_ino))
+        return True
 
-def _file_system(folder: Path) -> int:
-    buffer = ctypes.create_string_buffer(256)  # struct statfs: f_type comes first
-    if ctypes.CDLL(None, use_errno=True).statfs(os.fsencode(folder), buffer) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), str(folder))
-    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], "little")
+    def _let_go(self) -> None:
+        if self._inotify is not None:
+            self._inotify.close()
+            self._inotify = None
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
+
+
+def _open_inotify() -> INotify | None:
+    try:
+        return INotify(inheritable=False, nonblocking=True)
+    except OSError:  # the user's limit of instances
+        return None

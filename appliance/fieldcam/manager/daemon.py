@@ -2,9 +2,9 @@
 """The manager process: the only writer of the catalog, and the only one that removes captures.
 
 One thread does everything that touches a database: it answers a request, does one step of work that is pending
-(rebuilding, reconciling), and once a second looks after the places and says that it lives. A RECORD that comes while
-the catalog cannot be used is answered `recorded: false` at once, so that no capture waits; its row follows, because
-reconciling comes after every repair. Thumbnails are made in a thread of their own.
+(rebuilding, reconciling, taking results of consumers), and once a second looks after the places and says that it lives.
+A RECORD that comes while the catalog cannot be used is answered `recorded: false` at once, so that no capture waits;
+its row follows, because reconciling comes after every repair. Thumbnails are made in a thread of their own.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from fieldcam.manager.cleanup import Cleaner, CleanupResult, as_event
 from fieldcam.manager.event_store import Event, EventStore
 from fieldcam.manager.keeper import OK, Catalog, Keeper
 from fieldcam.manager.probes import Probes, in_words
+from fieldcam.manager.results import ResultSweeper
 from fieldcam.manager.sources import Sources
 from fieldcam.manager.thumbnails import Thumbnailer
 
@@ -67,6 +68,9 @@ class Manager:
             "capture": self._keeper(Catalog("capture", self._layout.catalog, self._layout.archive_dir, "archive")),
             "live": self._keeper(Catalog("live", self._layout.live_catalog, self._layout.capture_dir, "handoff")),
         }
+        self._results = ResultSweeper(
+            config, self._sources, clock, captures=self._keepers["capture"], live=self._keepers["live"]
+        )
         self._reason_logs: dict[tuple[str, str | None], StateLog] = {}
         self._beat_log = StateLog(_log, "HEARTBEAT_FAILED")
         self._started_ns = clock.boottime_ns()
@@ -131,12 +135,15 @@ class Manager:
             for keeper in self._keepers.values():
                 keeper.work()
                 busy |= keeper.busy
+            self._guarded("results", self._results.work)
+            busy |= self._results.busy
             self._take_thumbnails()
             server.step(0.0 if busy else max(0.0, min(next_beat, next_check, next_cleanup) - self._now()))
 
     def _tick(self) -> None:
         for keeper in self._keepers.values():
             self._guarded(f"keeper {keeper.state}", keeper.tick)
+        self._results.tick()
         if self._state == "starting":
             self._state = "running"
         self._beat()
@@ -159,6 +166,7 @@ class Manager:
         if self._thumbnailer is not None:
             self._thumbnailer.close()
             self._take_thumbnails()
+        self._results.close()
         for keeper in self._keepers.values():
             keeper.close()
         self._events.close()
@@ -252,7 +260,7 @@ class Manager:
         reasons = self._probes.look(own).health.reasons
         self._alerts = tuple(in_words(reason) for reason in reasons)
         # What the manager itself ran into was logged where it happened.
-        seen = {(reason.code, reason.camera): reason for reason in reasons if reason not in own}
+        seen = {_subject(reason): reason for reason in reasons if reason not in own}
         for key, reason in seen.items():
             fields = {"camera": reason.camera} if reason.camera else {}
             self._reason_logs.setdefault(key, StateLog(_log, reason.code, **fields)).broken(reason.message)
@@ -294,6 +302,8 @@ class Manager:
             alerts=self._alerts,
             last_cleanup={**cleanup.as_dict(), "refused": cleanup.refused} if cleanup is not None else None,
             last_error=self._last_error,
+            silent_consumers=self._probes.silent_consumers(),
+            results=asdict(self._results.counts),
         )
 
     def _beat(self) -> None:
@@ -315,3 +325,8 @@ class Manager:
             want_thumbnail=self._want_thumbnail,
             note=lambda cause, details: self._note_event("recovery", cause, details),
         )
+
+
+def _subject(reason: Reason) -> tuple[str, str | None]:
+    """Return what a reason is about: each consumer that is silent is told on its own, and its words do not change."""
+    return reason.code, reason.message if reason.code == "CONSUMER_SILENT" else reason.camera

@@ -267,6 +267,7 @@ class Keeper:
             self._sources.frames(self._catalog.kind),
             self._sources.thumbnail_of,
             keep_old=self._catalog.kind == "capture",
+            processed=self._sources.results(),
         )
         self._job = self._rebuild.steps()
 
@@ -289,10 +290,12 @@ class Keeper:
                 "the catalog was made again from the sidecars",
                 rows=report.recorded,
                 damaged=report.damaged,
+                results=report.results,
                 aside=aside,
             )
             if aside is not None or report.recorded:
-                self._note("catalog_rebuilt", {"rows": report.recorded, "damaged": report.damaged, "aside": aside})
+                counts = {"rows": report.recorded, "damaged": report.damaged, "results": report.results}
+                self._note("catalog_rebuilt", {**counts, "aside": aside})
             self._open()  # reconciles: frames may have come while the sidecars were read
         elif reconcile is not None:
             self._tell(reconcile)

@@ -14,6 +14,7 @@ from fieldcam.core.config import Config
 from fieldcam.core.errors import ImageNotFoundError, SharedVolumeError
 from fieldcam.core.health import Health, Limits, Reason, assess
 from fieldcam.core.heartbeat import Heartbeat, read_heartbeat
+from fieldcam.manager.consumers import silent_consumers
 from fieldcam.manager.sources import Sources, count_unacknowledged
 from fieldcam.store.reader import newest_frame
 from fieldcam.store.space import DiskUsage, disk_usage
@@ -28,7 +29,7 @@ class SystemStatus:
 
     Attributes:
         host_capture_healthy: every configured camera delivers fresh frames.
-        container_accessible: every consumer that is expected has a recent heartbeat; none is expected yet.
+        container_accessible: every consumer that is expected has a recent heartbeat; True when none is expected.
         latest_image_age: seconds; infinite when there is no frame of this boot.
         disk_usage_percent: of the archive, or of the hand-off area while the archive is away.
         images_in_queue: captures that no consumer has acknowledged.
@@ -81,7 +82,7 @@ class Probes:
             status_check_interval=self._config.status_check_interval,
             shot_timeout=self._config.shot_timeout,
         )
-        health = assess(beats, limits, now, [*extra, *self._low_disks(disks)])
+        health = assess(beats, limits, now, [*extra, *self._low_disks(disks), *self._silent()])
         return View(health, disks, min(health.latest_image_age, self._age_on_disk(beats, now)))
 
     def status(self, extra: Sequence[Reason] = ()) -> SystemStatus:
@@ -90,7 +91,7 @@ class Probes:
         disk = view.disks.get("archive") or view.disks.get("handoff")
         return SystemStatus(
             host_capture_healthy=not any(reason.code in CAPTURE_FAILURES for reason in view.health.reasons),
-            container_accessible=True,
+            container_accessible=not any(reason.code == "CONSUMER_SILENT" for reason in view.health.reasons),
             latest_image_age=view.latest_image_age,
             disk_usage_percent=disk.percent if disk is not None else 0.0,
             images_in_queue=self._images_in_queue(),
@@ -106,6 +107,17 @@ class Probes:
             except SharedVolumeError:
                 continue  # told as a place that cannot be used
         return found
+
+    def silent_consumers(self) -> tuple[str, ...]:
+        """Return the consumers that are expected and give no sign of life."""
+        config = self._config
+        return silent_consumers(config.results_dir, config.consumers, config.consumer_max_silence, self._clock)
+
+    def _silent(self) -> list[Reason]:
+        return [
+            Reason("CONSUMER_SILENT", f"{name} gave no sign of life for {self._config.consumer_max_silence:g} s")
+            for name in self.silent_consumers()
+        ]
 
     def _low_disks(self, disks: Mapping[str, DiskUsage]) -> list[Reason]:
         return [

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fieldcam.catalog.rebuild import Found
+from fieldcam.catalog.result_rows import ResultRow
 from fieldcam.core.frame import Kind, Sidecar
 from fieldcam.core.layout import Layout
 from fieldcam.core.names import CAMERA_NAME
+from fieldcam.manager.processed import iter_processed
 from fieldcam.store.reader import iter_frames
 from fieldcam.store.remover import ACKNOWLEDGEMENT_SUFFIX
 
@@ -47,6 +49,10 @@ class Sources:
         for camera in self.cameras(kind):
             for frame in iter_frames(*self.folders(camera, kind)):
                 yield Found(camera, frame)
+
+    def results(self) -> Iterator[ResultRow]:
+        """Yield every result in `processed/`, of every camera."""
+        return iter_processed(self.layout, self.cameras("live"))
 
     def image(self, camera: str, filename: str, kind: Kind) -> Path:
         """Return where an image is."""

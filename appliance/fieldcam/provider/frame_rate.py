@@ -7,6 +7,7 @@ names of the last frames carry their time in milliseconds, and no file has to be
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -30,5 +31,5 @@ def frame_rate(camera_folder: Path) -> float:
     except SharedVolumeError:
         return 0.0
     newest = times[-_FRAMES:]
-    gaps = [later - earlier for earlier, later in zip(newest, newest[1:], strict=False) if later > earlier]
+    gaps = [later - earlier for earlier, later in pairwise(newest) if later > earlier]
     return 1000.0 / median(gaps) if gaps else 0.0

@@ -2,12 +2,12 @@
 """Errors for programs written for OpenCV: ours, and a `cv2.error` as well where OpenCV is there.
 
 `except cv2.error` of a program that was written for `cv2.VideoCapture` must catch what the exception mode raises, and
-`except SharedVolumeError` of one that knows us, too. OpenCV is optional, so such a class is made when it is first raised.
+`except SharedVolumeError` of one that knows us, too. OpenCV is optional, so such a class is made when it is first
+needed.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, TypeVar, cast
 
 from fieldcam.core.errors import FieldcamError
@@ -24,7 +24,6 @@ def for_opencv(error: Raised) -> Raised:
     return cast("Raised", both)
 
 
-@cache
 def _opencv_error() -> type[Exception] | None:
     try:
         import cv2
@@ -33,8 +32,13 @@ def _opencv_error() -> type[Exception] | None:
     return cv2.error
 
 
-@cache
+_made: dict[tuple[type[FieldcamError], type[Exception]], Any] = {}
+
+
 def _both(ours: type[FieldcamError], opencv_error: type[Exception]) -> Any:
+    if (known := _made.get((ours, opencv_error))) is not None:
+        return known
+
     class Both(type):
         # Only the order of lookup names our class, the bases do not: core.errors lists the subclasses of each error as
         # the documented tree, and a class made at run time has no place (and no second code) there.
@@ -45,4 +49,5 @@ def _both(ours: type[FieldcamError], opencv_error: type[Exception]) -> Any:
         return ours, (error.message,), {"details": error.details}
 
     members = {"__doc__": ours.__doc__, "__module__": ours.__module__, "__reduce__": as_plain}
-    return Both(ours.__name__, (opencv_error,), members)
+    made = _made[ours, opencv_error] = Both(ours.__name__, (opencv_error,), members)
+    return made

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Numbers and manners of `cv2.VideoCapture`, without OpenCV.
 
-A consumer may bring no OpenCV, or another one than ours, so the numbers stand here; tests/contract/test_video_capture.py
-compares them with cv2's own. docs/camera-interface.md says what each property means for a camera that the host owns.
+A consumer may bring no OpenCV, or another one than ours, so the numbers stand here; a contract test compares them with
+cv2's own. docs/camera-interface.md says what each property means for a camera that the host owns.
 """
 
 from __future__ import annotations
@@ -32,10 +32,31 @@ CAP_ANY = 0
 FOURCC_MJPG = 1_196_444_237  # "MJPG": what lies in the hand-off area
 
 # What belongs to the camera, which the host owns and other containers watch: answered False, and said once.
-CONTROLS_OF_THE_HOST = frozenset({
-    FPS, GAIN, EXPOSURE,
-    10, 11, 12, 13, 17, 20, 21, 22, 26, 27, 28, 30, 32, 39, 44, 45,
-})  # fmt: skip
+CONTROLS_OF_THE_HOST = frozenset(
+    {FPS, GAIN, EXPOSURE}
+    | {10, 11, 12, 13, 20, 22}  # brightness, contrast, saturation, hue, sharpness, gamma
+    | {17, 23, 26, 44, 45}  # white balance
+    | {
+        21,
+        27,
+        28,
+        30,
+        32,
+        33,
+        34,
+        36,
+        39,
+    }  # automatic exposure, zoom, focus, ISO, backlight, pan, tilt, iris, autofocus
+)
+
+# What is always so for frames of the hand-off area.
+CONSTANT = {
+    FOURCC: float(FOURCC_MJPG),
+    FORMAT: float(CV_8UC3),
+    CONVERT_RGB: 1.0,
+    BUFFERSIZE: 1.0,
+    BACKEND: float(CAP_ANY),
+}
 
 _INT_MAX = 2**31 - 1
 

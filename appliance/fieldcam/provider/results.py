@@ -23,7 +23,7 @@ from fieldcam.core.durable import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, publish, r
 from fieldcam.core.errors import NameTakenError, RequestInvalidError, SharedVolumeError, StorageUnavailableError
 from fieldcam.core.logs import StateLog, get_logger
 from fieldcam.core.names import SERVICE_NAME
-from fieldcam.core.result import BEAT_NAME, MAX_WAITING, Beat, Result
+from fieldcam.core.result import BEAT_NAME, MAX_RESULT_BYTES, MAX_WAITING, Beat, Result
 
 _log = get_logger(__name__)
 RESULTS_DIR = Path("/results")
@@ -105,6 +105,10 @@ class ResultWriter:
             SharedVolumeError: the disk said no.
         """
         text = self._result(data, metadata or {}).to_json()
+        if len(text) > MAX_RESULT_BYTES:
+            raise RequestInvalidError(
+                f"a result has at most {MAX_RESULT_BYTES} bytes, this has {len(text)}", field="data"
+            )
         with self._lock:
             self._make_room()
             path = self._publish(text)

@@ -8,7 +8,8 @@ import sys
 import time
 from typing import Any
 
-from fieldcam import SharedVolumeError, SharedVolumeImageProvider
+from fieldcam import SharedVolumeError
+from fieldcam.provider import SharedVolumeImageProvider
 
 
 def main() -> None:

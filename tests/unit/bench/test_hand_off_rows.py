@@ -134,15 +134,18 @@ class TestWriterJitter:
 
 class TestP4:
     def rows(self, per_consumer: float, writer: float) -> list[Row]:
-        def streams(number: int, seconds: float) -> list[Stream]:
-            return [Stream(frames=10, cpu_seconds=seconds * 10, seconds=10.0, ages=[])] * number
+        def measured(consumers: int, seconds: float) -> p4_four_consumers.Measured:
+            # Two blocks, and one frame that is an accident.
+            stream = Stream(0.0, 10.0, [], [seconds, seconds, seconds, 10 * seconds])
+            return p4_four_consumers.Measured(consumers, streams=[stream] * consumers * 2)
 
         done = {
-            "ours": p4_four_consumers.Measured(10, writer * 10, streams(4, per_consumer)),
-            "documented": p4_four_consumers.Measured(10, 0.0, streams(1, 0.090)),
-            "documented_4": p4_four_consumers.Measured(10, 0.0, streams(4, 0.090)),
-            "files": p4_four_consumers.Measured(10, 0.0, streams(1, 0.065)),
+            "ours": measured(4, per_consumer),
+            "documented": measured(1, 0.090),
+            "documented_4": measured(4, 0.090),
+            "files": measured(1, 0.065),
         }
+        done["ours"].writer_seconds += [writer, writer, 10 * writer]
         return p4_four_consumers.rows(PLAN, done)
 
     def test_the_writer_and_all_four_consumers_count(self) -> None:
@@ -153,6 +156,7 @@ class TestP4:
         assert (together.verdict, more.verdict) == ("pass", "short")
         assert together.ratio == pytest.approx(0.1168 / 0.090)
         assert "4.00 × one" in together.notes[1]
+        assert together.figures["documented_mean_cpu_seconds_per_frame"] == pytest.approx(0.090 * 13 / 4)
 
     def test_a_provider_is_judged_by_its_share_of_a_core_without_the_writer(self) -> None:
         _, provider = self.rows(per_consumer=0.049, writer=0.5)
@@ -186,7 +190,7 @@ class TestProvider:
 
     @pytest.mark.parametrize(("percent", "verdict"), [(90.1, "pass"), (90.0, "short")])
     def test_more_than_nine_of_ten_calls_are_answered_from_the_cache(self, percent: float, verdict: str) -> None:
-        row = provider_figures.hit_row(SIZE, Stream(0, 1.0, 10.0, []), percent)
+        row = provider_figures.hit_row(SIZE, Stream(1.0, 10.0, [], []), percent)
 
         assert row.verdict == verdict
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldcam.camera.jpeg import cut_jpeg, decode, encode, inspect_jpeg, scale_jpeg
+from fieldcam.camera.jpeg import cut_jpeg, encode, inspect_jpeg, scale_jpeg
 from fieldcam.core.errors import ImageInvalidError
+from fieldcam.core.jpeg import decode
 from tests.fakes.fake_jpeg import make_jpeg, with_exif
 from tests.photos import enlarged
 

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from fieldcam.camera.base import CameraSettings
-from fieldcam.camera.jpeg import decode, encode, inspect_jpeg
+from fieldcam.camera.jpeg import encode, inspect_jpeg
 from fieldcam.camera.replay import ReplayCamera
 from fieldcam.core.config import CameraConfig
 from fieldcam.core.errors import CameraNotAvailableError, CaptureTimeoutError
 from fieldcam.core.frame import Shot
+from fieldcam.core.jpeg import decode
 
 NO_DEADLINE = 1 << 62
 

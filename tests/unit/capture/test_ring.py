@@ -19,7 +19,7 @@ from fieldcam.capture import ring as ring_module
 from fieldcam.capture.ring import Ring
 from fieldcam.core.clock import SystemClock
 from fieldcam.core.errors import ImageInvalidError, StorageFullError, StorageUnavailableError
-from fieldcam.handoff.ring_writer import RingStats
+from fieldcam.handoff import RingStats
 from tests.appliance_tree import wait_until
 from tests.frames_on_disk import make_config, make_sidecar
 

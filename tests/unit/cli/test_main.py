@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,6 +224,53 @@ def test_doctor_names_what_is_wrong_and_what_to_do(tree: Tree) -> None:
     assert "fieldcam volume init" in found["archive"]["message"]
     assert found["capture process (north)"]["state"] == "failed"
     assert found["token listener"]["state"] == "failed"
+
+
+def test_status_and_doctor_show_the_ring_of_each_camera(tree: Tree) -> None:
+    counters = {"published": 70, "dropped": 4, "slots": 2, "bytes": 74_000_000, "abandoned": 0}
+    rings: dict[str, dict[str, Any]] = {
+        "default": {"ring": "ok", "ring_counters": counters},
+        "north": {"ring": "/ring is not in RAM", "ring_required": True},
+    }
+    for camera, said in rings.items():
+        tree.paths(camera).run.mkdir(parents=True)
+        write_heartbeat(tree.paths(camera).heartbeat, a_beat(camera=camera, **said))
+
+    doctor = run("doctor", "--json", "--config", str(tree.file))
+    status = run("status", "--config", str(tree.file))
+    as_json = json.loads(run("status", "--json", "--config", str(tree.file)).stdout)
+
+    found = {finding["check"]: finding for finding in json.loads(doctor.stdout)}
+    assert found["ring (default)"] == {
+        "check": "ring (default)",
+        "state": "ok",
+        "message": "2 slots, 74 MB; 70 frames handed off, 4 dropped",
+    }
+    assert (found["ring (north)"]["state"], "not in RAM" in found["ring (north)"]["message"]) == ("warning", True)
+    assert found["frames (north)"]["state"] == "ok"  # its frames are fine, and only the ring's own line complains
+    assert "RING_UNAVAILABLE (north): /ring is not in RAM" in status.stdout
+    assert [line.split()[-1] for line in status.stdout.splitlines() if line.startswith("default")] == ["ok"]
+    assert [(camera["ring"], camera["ring_required"]) for camera in as_json["cameras"]] == [
+        ("ok", False),
+        ("/ring is not in RAM", True),
+    ]
+
+
+def test_a_ring_that_is_off_is_no_fault_and_a_frozen_camera_is_one(tree: Tree) -> None:
+    beat = a_beat(ring="off: the machine has 1.8 GiB of RAM")
+    assert beat.last_frame is not None
+    frozen = dataclasses.replace(beat.last_frame, identical_frames=5)
+    changes: dict[str, dict[str, Any]] = {"default": {}, "north": {"last_frame": frozen}}
+    for camera, said in changes.items():
+        tree.paths(camera).run.mkdir(parents=True)
+        write_heartbeat(tree.paths(camera).heartbeat, dataclasses.replace(beat, camera=camera, **said))
+
+    ended = run("doctor", "--json", "--config", str(tree.file))
+
+    found = {finding["check"]: finding for finding in json.loads(ended.stdout)}
+    assert (found["ring (default)"]["state"], found["ring (default)"]["message"][:9]) == ("ok", "off: the ")
+    assert found["frames (north)"]["state"] == "failed"
+    assert "CAMERA_FROZEN: the last 6 frames are identical" in found["frames (north)"]["message"]
 
 
 def test_doctor_stops_at_a_wrong_configuration(tree: Tree) -> None:

@@ -12,7 +12,15 @@ import pytest
 from fieldcam.core.clock import Instant
 from fieldcam.core.errors import ImageNotFoundError, SharedVolumeError
 from fieldcam.core.frame import Sidecar
-from fieldcam.store.reader import MAX_SIDECAR_BYTES, iter_frames, iter_sidecars, newest_frame, read_sidecar
+from fieldcam.core.names import ParsedName, parse
+from fieldcam.store.reader import (
+    MAX_SIDECAR_BYTES,
+    iter_frames,
+    iter_sidecars,
+    newest_frame,
+    open_plain,
+    read_sidecar,
+)
 from tests.crash.site import CrashClock, sidecar_of
 
 BOOT = "boot-0"
@@ -139,15 +147,55 @@ def test_looking_for_the_newest_opens_few_sidecars(tmp_path: Path, monkeypatch: 
     for number in range(100):
         put(tmp_path, f"capture_20260113_103045_{number:03d}", sequence=number)
     opened: list[Path] = []
-    real = Path.open
 
-    def opens(path: Path, mode: str) -> object:
+    def opens(path: Path) -> int:
         opened.append(path)
-        return real(path, mode)
+        return open_plain(path)
 
-    monkeypatch.setattr(Path, "open", opens)
+    monkeypatch.setattr("fieldcam.store.reader.open_plain", opens)
 
     found = newest(tmp_path)
 
     assert found == "capture_20260113_103045_099"
-    assert len(opened) <= 3
+    assert 1 <= len(opened) <= 3
+
+
+def test_names_that_are_no_frames_of_this_boot_do_not_hide_the_newest(tmp_path: Path) -> None:
+    put(tmp_path, "capture_20260113_103045_123", sequence=5)
+    for number in range(5):
+        put(tmp_path, f"capture_20360113_103045_{number:03d}", boot_id="boot-before")
+        (tmp_path / f"capture_20370113_103045_{number:03d}.jpg").write_bytes(b"a copy without a sidecar")
+
+    assert newest(tmp_path) == "capture_20260113_103045_123"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_ordinary_file_is_never_waited_for(tmp_path: Path, kind: str) -> None:
+    path, elsewhere = tmp_path / "a.json", tmp_path / "b.json"
+    elsewhere.write_bytes(sidecar_of(b"image", "0", "live", 1, Instant.now(CrashClock())).to_json())
+    {"pipe": lambda: os.mkfifo(path), "link": lambda: path.symlink_to(elsewhere), "folder": path.mkdir}[kind]()
+
+    with pytest.raises(ImageNotFoundError, match="cannot be read"):
+        read_sidecar(path)
+
+
+def test_names_known_from_the_look_before_are_not_taken_apart_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "capture_20260113_103045_123")
+    put(tmp_path, "capture_20260113_103045_124")
+    known = {frame.image.name: frame for frame in iter_frames(tmp_path, tmp_path)}
+    put(tmp_path, "capture_20260113_103045_125")
+    (tmp_path / "capture_20260113_103045_123.jpg").unlink()
+    parsed: list[str] = []
+
+    def parses(stem: str) -> ParsedName | None:
+        parsed.append(stem)
+        return parse(stem)
+
+    monkeypatch.setattr("fieldcam.store.reader.parse", parses)
+
+    found = {frame.stem for frame in iter_frames(tmp_path, tmp_path, known=known)}
+
+    assert found == {"capture_20260113_103045_124", "capture_20260113_103045_125"}
+    assert parsed == ["capture_20260113_103045_125"]

@@ -39,7 +39,7 @@ def images(query: ImagesQuery) -> dict[str, Any]:
     this = context()
     if query.camera is not None:
         this.camera(query.camera)
-    after = _cursor(query.cursor)
+    after = parse_cursor(query.cursor)
     wanted = ImageFilter(
         camera=query.camera,
         kind=query.kind,
@@ -126,7 +126,12 @@ def _page(this: Context, wanted: ImageFilter, after: Cursor | None, limit: int) 
     return rows[:limit], Cursor(last.captured_at, last.id)
 
 
-def _cursor(text: str | None) -> Cursor | None:
+def parse_cursor(text: str | None) -> Cursor | None:
+    """Read the `cursor` of a query.
+
+    Raises:
+        RequestInvalidError: it is none.
+    """
     if text is None:
         return None
     try:
