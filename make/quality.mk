@@ -7,9 +7,9 @@ TORTURE_ARGS ?=
 ##@ Quality
 
 .PHONY: torture-short
-torture-short: venv ## Crash the store: kills, power cuts, disk errors, clock jumps, mutants (3 minutes)
+torture-short: venv ## Crash store and ring: kills, power cuts, disk errors, clock jumps, stopped readers, mutants (4 minutes)
 	$(BIN)/python -m tests.crash.torture $(TORTURE_ARGS)
 
 .PHONY: torture
-torture: venv ## The same, long: 1,000 kills, 3,000 power cuts, 10,000 frames (TORTURE_ARGS="--cuts 500 …")
+torture: venv ## The same, long: 1,000 kills, 3,000 power cuts, 10,000 frames, 100,000 in the ring (TORTURE_ARGS="--cuts 500 …")
 	$(BIN)/python -m tests.crash.torture --long $(TORTURE_ARGS)

@@ -100,3 +100,8 @@ def leased(lease: Lease | None) -> Lease:
     """Return the lease; there must be one."""
     assert lease is not None, "no frame"
     return lease
+
+
+def open_descriptors() -> list[int]:
+    """Return the descriptors that this process has open."""
+    return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())

@@ -38,6 +38,7 @@ MATRIX = {
     ("GET", "/api/v1/images/latest"): Access("token", "viewer"),
     ("GET", "/api/v1/images/<int:id>"): Access("token", "viewer"),
     ("GET", "/api/v1/images/<int:id>/file"): Access("token", "viewer"),
+    ("GET", "/api/v1/results"): Access("token", "viewer"),
     ("GET", "/api/v1/system/status"): Access("token", "viewer"),
 }
 DOCUMENTED = {key for key in MATRIX if "docs" not in key[1] and "openapi" not in key[1]}

@@ -130,6 +130,7 @@ def test_an_ignored_fsync_error_is_noticed(tracer: None) -> None:
 
 
 NOTHING = ["--kills=0", "--point-frames=0", "--cuts=0", "--clock-frames=0", "--publishes=0", "--process-frames=0"]
+NOTHING += ["--ring-frames=0", "--ring-kills=0"]
 
 
 def test_the_command_prints_what_was_tried_and_how_sure_that_makes_us() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`make torture` and `make torture-short`: crash the store in every way we can, and prove that we would notice.
+"""`make torture` and `make torture-short`: crash store and ring in every way we can, and prove that we would notice.
 
 Exit status 1 when a promise was broken or a mutant was not caught; also when something could not be run here and
 TESTS_REQUIRE_ALL is set.
@@ -17,15 +17,18 @@ from dataclasses import dataclass
 import click
 from tabulate import tabulate
 
-from tests.crash import clock_jumps, faked_clock, kills, power_cuts
+from tests.crash import clock_jumps, faked_clock, kills, power_cuts, ring_torture
 from tests.crash.kills import Frames
 from tests.crash.mutants import MUTANTS
 from tests.crash.outcome import Outcome, Progress
+from tests.crash.ring_mutants import RING_MUTANTS
 from tests.requirements import SWITCH, everything_is_required
 
 # Enough for the mutant that is hardest to catch by chance (one kill in fifty meets a half-written file).
 MUTANT_TRIES = 600
 FSYNC = frozenset({"fsync"})
+RING_STRIDE = 10
+ALL_MUTANTS = MUTANTS | RING_MUTANTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Size:
         clock_frames: frames under a stepped clock.
         publishes: publishes under a clock that stands still, before and again after a reboot.
         process_frames: frames of the real capture process under libfaketime.
+        ring_frames: frames of the ring that several processes check; a twentieth beside a reader that is stopped.
+        ring_kills: kills of the ring's writer at random moments.
     """
 
     kills: int
@@ -48,11 +53,21 @@ class Size:
     clock_frames: int
     publishes: int
     process_frames: int
+    ring_frames: int
+    ring_kills: int
     every_call: bool
 
 
 SHORT = Size(
-    kills=100, point_frames=1, cuts=100, clock_frames=1_000, publishes=1_000, process_frames=1_000, every_call=False
+    kills=100,
+    point_frames=1,
+    cuts=100,
+    clock_frames=1_000,
+    publishes=1_000,
+    process_frames=1_000,
+    ring_frames=5_000,
+    ring_kills=100,
+    every_call=False,
 )
 LONG = Size(
     kills=1_000,
@@ -61,6 +76,8 @@ LONG = Size(
     clock_frames=10_000,
     publishes=10_000,
     process_frames=10_000,
+    ring_frames=100_000,
+    ring_kills=1_000,
     every_call=True,
 )
 
@@ -119,12 +136,29 @@ class Run:
         if size.process_frames and self._can("R12 real process", missing):
             with progress("R12 real process", size.process_frames) as tell:
                 self.outcomes.append(faked_clock.faked_process(size.process_frames, progress=tell))
+        if (size.ring_frames or size.ring_kills) and self._can("R29, R30, R31", ring_torture.why_not()):
+            self._ring()
+
+    def _ring(self) -> None:
+        size = self.size
+        if size.ring_frames:
+            with progress("R29 ring frames", ring_torture.steps(size.ring_frames)) as tell:
+                self.outcomes.append(ring_torture.frames(size.ring_frames, progress=tell))
+            with progress("R30 stopped reader", 3) as tell:
+                self.outcomes.append(ring_torture.stopped_reader(max(50, size.ring_frames // 20), progress=tell))
+        if size.ring_kills:
+            with progress("R31 random kills", size.ring_kills) as tell:
+                self.outcomes.append(ring_torture.random_kills(size.ring_kills, progress=tell))
+            with counted("R31 kill lines") as begin:
+                tell = begin(1_000 // (1 if size.every_call else RING_STRIDE))  # about: it is not known beforehand
+                self.outcomes.append(ring_torture.exact_kills(1 if size.every_call else RING_STRIDE, progress=tell))
 
     def mutants(self) -> None:
         """Try every mutant on every harness that must catch it, as far as that harness was run at all."""
         size = self.size
         can_trace = size.point_frames and not self._was_left_out("R1 exact, R5, R6")
         can_cut = size.cuts and not self._was_left_out("R2")
+        can_ring = ring_torture.why_not() is None
         harnesses: dict[str, Callable[[str], Outcome] | None] = {
             "kill": _killed if size.kills else None,
             "point": _killed_exactly if can_trace else None,
@@ -132,10 +166,13 @@ class Run:
             "cut": _cut if can_cut else None,
             "clock": _jumped if size.clock_frames else None,
             "catalog": _not_recovered if size.kills else None,
+            "ring": _torn if size.ring_frames and can_ring else None,
+            "ring-stop": _held_up if size.ring_frames and can_ring else None,
+            "ring-kill": _half if size.ring_kills and can_ring else None,
         }
         pairs = [
             (mutant.name, name, harness)
-            for mutant in MUTANTS.values()
+            for mutant in ALL_MUTANTS.values()
             for name in mutant.caught_by
             if (harness := harnesses[name]) is not None
         ]
@@ -194,6 +231,18 @@ def _not_recovered(mutant: str) -> Outcome:
     return kills.random_kills(MUTANT_TRIES, mutant=mutant, enough=1)[1]
 
 
+def _torn(mutant: str) -> Outcome:
+    return ring_torture.frames(SHORT.ring_frames, mutant=mutant, enough=1)
+
+
+def _held_up(mutant: str) -> Outcome:
+    return ring_torture.stopped_reader(50, mutant=mutant)
+
+
+def _half(mutant: str) -> Outcome:
+    return ring_torture.exact_kills(RING_STRIDE, mutant=mutant, enough=1)
+
+
 def _promise_table(outcomes: list[Outcome], table_format: str) -> str:
     rows = [
         (
@@ -215,7 +264,7 @@ def _mutant_table(catches: list[Catch], table_format: str) -> str:
     rows = [
         (
             catch.mutant,
-            MUTANTS[catch.mutant].mistake,
+            ALL_MUTANTS[catch.mutant].mistake,
             catch.harness,
             "NOT CAUGHT" if catch.at is None else f"caught at try {catch.at}",
             catch.example[:60],
@@ -253,7 +302,7 @@ def _stop(_number: int, _frame: object) -> None:
     raise SystemExit(130)  # through every `finally`: mounts and loop devices are given back
 
 
-@click.command(help="Crash the store in every way we can. Without options: the short form.")
+@click.command(help="Crash the store and the ring in every way we can. Without options: the short form.")
 @click.option("--long", "is_long", is_flag=True, help="The long form (about half an hour).")
 @click.option("--kills", type=int, help="Random kills.")
 @click.option("--point-frames", type=int, help="Captures whose every system call is a kill point.")
@@ -261,6 +310,8 @@ def _stop(_number: int, _frame: object) -> None:
 @click.option("--clock-frames", type=int, help="Frames under a stepped clock.")
 @click.option("--publishes", type=int, help="Publishes under a clock that stands still.")
 @click.option("--process-frames", type=int, help="Frames of the real capture process under libfaketime.")
+@click.option("--ring-frames", type=int, help="Frames of the ring, checked by several processes.")
+@click.option("--ring-kills", type=int, help="Random kills of the ring's writer.")
 @click.option("--mutants/--no-mutants", default=True, help="Prove that the harness would notice.")
 @click.option("--only-mutants", is_flag=True, help="Try the mutants alone.")
 @click.option("--format", "table_format", default="simple", help="Of the tables, as tabulate knows them.")

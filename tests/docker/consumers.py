@@ -9,10 +9,12 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.appliance_tree import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "appliance" / "container" / "compose.yaml"
@@ -88,6 +90,17 @@ class Consumers:
         """Return what a program printed so far, a JSON object a line."""
         printed = docker("logs", self.container(service))
         return [json.loads(line) for line in printed.splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def wait_until(
+        self, service: str, condition: Callable[[list[dict[str, Any]]], object], what: str, seconds: float = 30
+    ) -> None:
+        """Wait until what a program has printed fits; otherwise fail with what it said besides."""
+        try:
+            wait_until(lambda: condition(self.lines(service)), f"{service} {what}", seconds)
+        except AssertionError as error:
+            command = ["docker", "logs", "--tail", "20", self.container(service)]
+            said = subprocess.run(command, check=False, capture_output=True, text=True)
+            raise AssertionError(f"{error}; it said:\n{said.stdout}\n{said.stderr}") from None
 
     def compose(self, *arguments: str, timeout: float = 90) -> str:
         """Run docker compose for this project."""

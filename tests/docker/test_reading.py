@@ -31,6 +31,11 @@ CAMERA = {"backend": "simulated", "interval": 0.2, "width": 640, "height": 480}
 FRESH_SECONDS = 1.0  # five intervals: the machine may be busy
 
 
+def seen(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those lines of a reader that are frames."""
+    return [line for line in lines if "sequence" in line]
+
+
 @dataclass
 class Running:
     """An appliance whose capture process can be ended and started, and two readers."""
@@ -50,15 +55,15 @@ class Running:
 
     def frames(self, service: str) -> list[dict[str, Any]]:
         """Return the frames a reader has seen."""
-        return [line for line in self.site.consumers.lines(service) if "sequence" in line]
+        return seen(self.site.consumers.lines(service))
 
     def wait_for_frames(self, service: str, number: int) -> None:
         """Return when a reader has seen so many."""
-        wait_until(lambda: len(self.frames(service)) >= number, f"{service} sees {number} frames", 30)
+        self.site.consumers.wait_until(service, lambda lines: len(seen(lines)) >= number, f"sees {number} frames")
 
     def wait_for_silence(self, service: str) -> None:
         """Return when a reader has said that there is no fresh frame."""
-        wait_until(lambda: "error" in self.site.consumers.lines(service)[-1], f"{service} says there is none", 15)
+        self.site.consumers.wait_until(service, lambda lines: "error" in lines[-1], "says that there is none")
 
     @contextmanager
     def both_go_on(self, frames: int = 4) -> Iterator[None]:
@@ -66,8 +71,7 @@ class Running:
         started = {service: self._identity(service) for service in (SKY, VEHICLES)}
         yield
         for service in (SKY, VEHICLES):
-            seen = len(self.frames(service))
-            self.wait_for_frames(service, seen + frames)
+            self.wait_for_frames(service, len(self.frames(service)) + frames)
             assert self._identity(service) == started[service]
 
     def _identity(self, service: str) -> tuple[Any, ...]:
@@ -164,7 +168,7 @@ def test_everything_is_locked_by_another_container(running: Running) -> None:
     locker = running.site.more_consumers()
     locker.commands = {SKY: ("python", "/programs/hold_locks.py")}
     locker.up(SKY)
-    wait_until(lambda: any(line["held"] >= 30 for line in locker.lines(SKY)), "it holds locks", 30)
+    locker.wait_until(SKY, lambda lines: lines and lines[-1]["held"] >= 30, "holds locks")
 
     with running.both_go_on(frames=10):
         before = running.site.tree.beat()
@@ -176,14 +180,14 @@ def test_everything_is_locked_by_another_container(running: Running) -> None:
     assert after.images_captured >= before.images_captured + 8
     assert after.error_count == before.error_count
     locker.down()
-    wait_until(lambda: running.frames(SKY)[-1]["source"] == "ring", "the ring is used again", 30)
+    running.site.consumers.wait_until(SKY, lambda lines: lines[-1].get("source") == "ring", "uses the ring again")
 
 
 def test_a_container_is_killed_while_it_reads(running: Running) -> None:
     other = running.site.more_consumers()
     other.commands = {SKY: READ}
     other.up(SKY)
-    wait_until(lambda: len(other.lines(SKY)) >= 3, "it reads", 30)
+    other.wait_until(SKY, lambda lines: len(seen(lines)) >= 3, "reads")
 
     with running.both_go_on():
         docker("kill", other.container(SKY))
@@ -208,8 +212,6 @@ def test_the_appliance_is_there_after_its_consumers(image: str, refused_limits: 
     with make_site(image, refused_limits, cameras={"default": CAMERA}) as site:
         site.consumers.commands = {SKY: READ}
         site.consumers.up(SKY)
-        wait_until(lambda: site.consumers.lines(SKY), "the reader says there is nothing", 20)
-        assert "error" in site.consumers.lines(SKY)[-1]
+        site.consumers.wait_until(SKY, lambda lines: lines and "error" in lines[-1], "says that there is nothing")
         with site.tree.capture_process():
-            wait_until(lambda: "sequence" in site.consumers.lines(SKY)[-1], "the reader has a frame", 20)
-            wait_until(lambda: site.consumers.lines(SKY)[-1].get("source") == "ring", "from the ring", 20)
+            site.consumers.wait_until(SKY, lambda lines: lines[-1].get("source") == "ring", "has frames of the ring")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from fieldcam.catalog.schema import SCHEMA_VERSION
 from fieldcam.catalog.writer import CatalogWriter
 from fieldcam.cli.catalog import catalog
 from fieldcam.core.config import Config
@@ -56,7 +57,9 @@ def test_rebuild_makes_a_catalog_that_verify_finds_good(appliance: Appliance) ->
     rebuilt = appliance.json("rebuild")
     verified = appliance.run("verify", "--deep", "--json")
 
-    assert rebuilt == {"recorded": 10, "without_sidecar": 0, "damaged": 0, "problems": [], "moved_aside": None}
+    assert rebuilt == {
+        "recorded": 10, "without_sidecar": 0, "damaged": 0, "problems": [], "results": 0, "moved_aside": None,
+    }  # fmt: skip
     assert verified.exit_code == 0
     facts = json.loads(verified.stdout)
     assert (facts["ok"], facts["rows"], facts["files"], facts["structure"]) == (True, 10, 10, "ok")
@@ -105,7 +108,8 @@ def test_migrate_brings_an_empty_file_to_this_schema_and_a_second_run_does_nothi
 
     first, second = appliance.json("migrate"), appliance.json("migrate")
 
-    assert first["files"]["catalog.db"] == {"exists": True, "steps": ["m001_images_and_results"], "schema": 1}
+    steps = ["m001_images_and_results", "m002_results_once"]
+    assert first["files"]["catalog.db"] == {"exists": True, "steps": steps, "schema": SCHEMA_VERSION}
     assert first["files"]["live.db"] == {"exists": False, "steps": [], "schema": None}
     assert second["files"]["catalog.db"]["steps"] == []
     assert not appliance.config.layout.live_catalog.exists()

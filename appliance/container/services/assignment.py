@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def cheapest_pairs(costs: npt.NDArray[np.float64], most: float) -> list[tuple[int, int]]:
-    """Return pairs (row, column) of the least total cost, in which staying alone costs `most`.
+    """Return pairs (row, column) of the least total cost, in which staying alone costs half of `most`.
 
-    Pairs that cost `most` or more are never made. Nearest-first would do with few vehicles, but takes the wrong
-    partner exactly where it matters: where two vehicles pass each other.
+    So two are paired when that costs less than `most`, and never otherwise. Nearest-first would do with few vehicles,
+    but takes the wrong partner exactly where it matters: where two vehicles pass each other.
 
     Args:
         costs: shape (rows, columns), finite or infinite, 0 or more.
@@ -26,7 +26,7 @@ def cheapest_pairs(costs: npt.NDArray[np.float64], most: float) -> list[tuple[in
         return []
     size = rows + columns
     # Every row may take a column of its own that means "alone", and so may every column.
-    padded = np.full((size, size), most, np.float64)
+    padded = np.full((size, size), most / 2, np.float64)
     padded[:rows, :columns] = np.minimum(costs, 4 * most)
     padded[rows:, columns:] = 0.0
     column_of = _solve(padded)

@@ -89,7 +89,7 @@ class BlobFinder:
         return self._whole(blobs, insides, cv2.bitwise_or(mask, scene.shaded)) if len(blobs) > 1 else blobs
 
     def _whole(self, blobs: list[Blob], insides: list[tuple[int, int]], joined: cv2.typing.MatLike) -> list[Blob]:
-        """Put small pieces to the part they belong to: they are beside it, and joined by what may be shadow, or near."""
+        """Put small pieces to the part they belong to: beside it, and joined by what may be shadow, or near."""
         _, group = cv2.connectedComponents(joined, connectivity=8)
         groups = [int(group[place]) for place in insides]
         order = sorted(range(len(blobs)), key=lambda index: -blobs[index].area)

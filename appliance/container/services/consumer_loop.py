@@ -110,6 +110,7 @@ class ConsumerLoop:
         self._last_metadata: Mapping[str, Any] = {}
         self._unwritten: deque[tuple[dict[str, Any], Mapping[str, Any]]] = deque(maxlen=_MOST_UNWRITTEN)
         self._trouble: dict[str, str] = {}
+        self._is_news = False
         self._frames = 0
 
     def run(self) -> None:
@@ -118,7 +119,8 @@ class ConsumerLoop:
         while not self._stop.is_set():
             began = time.monotonic()
             self._one_frame(began)
-            self._writer.beat(frames=self._frames, waiting_for=self._trouble.get("frames"))
+            self._writer.beat(force=self._is_news, frames=self._frames, waiting_for=self._trouble.get("frames"))
+            self._is_news = False
             if time.monotonic() >= next_result:
                 next_result = time.monotonic() + self._settings.result_seconds
                 self._write_results()
@@ -172,11 +174,13 @@ class ConsumerLoop:
     def _broken(self, what: str, reason: str) -> None:
         """Log that something broke, once."""
         if what not in self._trouble:
+            self._is_news = True
             _log.warning("%s", reason)
         self._trouble[what] = reason
 
     def _healed(self, what: str, message: str) -> None:
         if self._trouble.pop(what, None) is not None:
+            self._is_news = True
             _log.info("%s", message)
 
 

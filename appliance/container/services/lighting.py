@@ -16,6 +16,7 @@ _GRID = 64  # points across and down that are compared; thousands are plenty for
 _ROUNDS = 3
 _LEAST_POINTS = 200
 _LEAST_SPREAD = 4.0
+_LEAST_GAIN = 0.1
 _SHADOWS, _HIGHLIGHTS = 8, 247  # clipped values say nothing about the light
 
 
@@ -79,6 +80,8 @@ def compare_light(
         _robust_line(old[:, channel], new[:, channel]) for channel in range(3)
     )
     unlike = float(np.mean(np.max((blue_off, green_off, red_off), axis=0) > 3.0))
+    if min(blue[0], green[0], red[0]) < _LEAST_GAIN:
+        unlike = 1.0  # what was bright is dark and the other way round: no light does that
     return Light((blue[0], green[0], red[0]), (blue[1], green[1], red[1]), unlike)
 
 

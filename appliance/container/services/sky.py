@@ -25,6 +25,10 @@ Condition = Literal["clear", "partly_cloudy", "cloudy", "overcast", "dark", "low
 _DARK = 45.0  # mean grey of the sky, 0..255: night, whatever is left is noise and lamps
 _ALONE = 0.10  # normalised blue against red: the threshold when all of the sky is alike
 _THRESHOLDS = (0.045, 0.22)  # between which the threshold may move
+_LEAST_THRESHOLD = 0.03  # in haze
+_CLOUDS = (-0.05, 0.03)  # blueness that clouds may have, by white balance
+_LEAST_ROWS = 10  # with clear sky, to tell how haze grows
+_EDGE = 8.0  # grey levels a pixel
 _APART = 0.07  # between the means of two groups, to be two
 _LOW_SUN = -0.06  # median of it, from which the light itself is red
 _SATURATED = 250
@@ -100,10 +104,10 @@ class SkyAnalyser:
         usable = (sky > 0) & (glare == 0)
         if glare_fraction > _MOST_GLARE or _is_burnt_out(smooth, usable):
             return SkyReading("overexposed", sky_fraction, None, None, glare_fraction, brightness)
-        blueness = _blueness(smooth)[usable]
-        if float(np.median(blueness)) < _LOW_SUN:
+        blueness = _blueness(smooth)
+        if float(np.median(blueness[usable])) < _LOW_SUN:
             return SkyReading("low_sun", sky_fraction, None, None, glare_fraction, brightness)
-        cloud = float(np.mean(blueness < cloud_threshold(blueness)))
+        cloud = float(np.count_nonzero(cloud_mask(blueness, usable)) / np.count_nonzero(usable))
         return SkyReading(_condition(cloud), sky_fraction, cloud, 1 - cloud, glare_fraction, brightness)
 
 
@@ -121,26 +125,49 @@ def cut(picture: npt.NDArray[np.uint8], region: Box, width: int) -> npt.NDArray[
 def sky_mask(region: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return 255 where there is sky: smooth, of a colour that skies have, and joined to the upper edge.
 
-    Edges are looked for in a picture without its finest detail, so that noise and JPEG make none; the edges of clouds
-    are soft. What is found is grown back by the pixels that an edge takes on its upper side.
+    An edge must show both in blue, where a clear sky is as bright as a white cloud, and in grey, where it is as dark as
+    a rain cloud: nearly everything on the ground is darker in both. The finest detail, noise and JPEG, is taken away.
     """
     smooth = np.asarray(cv2.bilateralFilter(cv2.GaussianBlur(region, (3, 3), 0), 5, 20, 3), np.uint8)
     values = smooth.astype(np.float32)
-    edges = np.max(np.hypot(_slope(values, 1, 0), _slope(values, 0, 1)), axis=2)
+    edges = np.minimum(_edges(values[:, :, 0]), _edges(values.mean(axis=2)))
     blue, green, red = (values[:, :, channel] for channel in range(3))
     total = blue + green + red + 1.0
-    # Plants are greener and walls redder than their blue; a low sun makes skies redder too, but then smooth and bright.
+    # Plants are greener and walls redder than their blue; a low sun makes skies redder too, but not as much.
     plausible = (green - blue < 0.035 * total) & (red - blue < 0.06 * total)
     top = values[: max(2, len(values) // 12)].mean()
     bright = values.mean(axis=2) > 0.45 * top
-    candidate = ((edges < 11.0) & plausible & bright).astype(np.uint8)
+    candidate = ((edges < _EDGE) & plausible & bright).astype(np.uint8)
     candidate = np.asarray(cv2.morphologyEx(candidate, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)), np.uint8)
     _, labels = cv2.connectedComponents(candidate, connectivity=4)
     at_top = np.unique(labels[0:3][candidate[0:3] > 0])
     found = np.isin(labels, at_top[at_top > 0]).astype(np.uint8) * 255
-    grown = cv2.dilate(found, np.ones((3, 3), np.uint8))
-    # What has sky all around it is sky: the edges of clouds, birds, wires.
-    return _without_holes(np.asarray(grown, np.uint8))
+    # An edge takes a pixel of the sky's side, too. What has sky all around it is sky: birds, wires, edges of clouds.
+    return _without_holes(np.asarray(cv2.dilate(found, np.ones((3, 3), np.uint8)), np.uint8))
+
+
+def cloud_mask(blueness: npt.NDArray[np.float32], usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return where there is cloud, of the usable pixels.
+
+    Haze makes a clear sky whiter towards the horizon. So the threshold sinks row by row, to half way between clouds
+    and what is clear there; it never rises above the one that holds for all of the sky.
+
+    Args:
+        blueness: normalised blue against red, (height, width).
+        usable: which pixels count, (height, width).
+    """
+    threshold = cloud_threshold(blueness[usable])
+    clear = usable & (blueness >= threshold)
+    of_row = clear.sum(axis=1)
+    rows = np.flatnonzero(of_row >= 0.05 * blueness.shape[1])
+    if len(rows) < _LEAST_ROWS:
+        return usable & ~clear
+    level = np.where(clear, blueness, 0).sum(axis=1)[rows] / of_row[rows]
+    slope, start = np.polyfit(rows.astype(np.float64), level.astype(np.float64), 1, w=np.sqrt(of_row[rows]))
+    profile = start + slope * np.arange(len(blueness))
+    cloudy = float(np.clip(np.quantile(blueness[usable], 0.05), *_CLOUDS))
+    thresholds = np.clip((profile + cloudy) / 2, min(_LEAST_THRESHOLD, threshold), threshold)
+    return np.asarray(usable & (blueness < thresholds[:, None]))
 
 
 def cloud_threshold(blueness: npt.NDArray[np.float32]) -> float:
@@ -168,8 +195,10 @@ def _blueness(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.asarray((blue - red) / (blue + red + 1.0), np.float32)
 
 
-def _slope(values: npt.NDArray[np.float32], x: int, y: int) -> npt.NDArray[np.float32]:
-    return np.asarray(cv2.Sobel(values, cv2.CV_32F, x, y, ksize=3, scale=0.25), np.float32)
+def _edges(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return how steep it is, in grey levels a pixel."""
+    across, down = (cv2.Sobel(values, cv2.CV_32F, *axis, ksize=3, scale=0.25) for axis in ((1, 0), (0, 1)))
+    return np.asarray(cv2.magnitude(across, down), np.float32)
 
 
 def _glare(region: npt.NDArray[np.uint8], sky: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -91,6 +91,15 @@ class ConsumerProcess:
         """Of the process."""
         return self._process.pid
 
+    def check(self) -> None:
+        """Make sure that it runs.
+
+        Raises:
+            NotMeasuredError: it ended; the message says why.
+        """
+        if self._process.poll() is not None:
+            raise NotMeasuredError(self._why("ended"))
+
     def expect(self, how: str) -> None:
         """Let it wait for one frame; it does when this returns."""
         self._tell(f"take {how}")

@@ -124,7 +124,7 @@ def _one(bench: ring_bench.RingBench, consumer: ConsumerProcess, way: str, done:
     """Publish one raw frame to one consumer."""
     consumer.expect("array" if way == "library" else way)
     pause(WAIT_SECONDS)
-    published = bench.publish_pixels()
+    published = bench.publish_pixels(consumer)
     done.publishing.append((bench.area.now_ns() - published.at_ns) / 1e9)
     taken = consumer.taken()
     done.raw_to[way].append(seconds_between(published, taken))

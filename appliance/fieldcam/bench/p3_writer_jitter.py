@@ -94,7 +94,7 @@ def _block(
     began = bench.area.now_ns()
     for number in range(frames):
         pause((began - bench.area.now_ns()) / 1e9 + number * RATE_SECONDS)
-        published = bench.publish_pixels()
+        published = bench.publish_pixels(readers[-1])
         times.append((bench.area.now_ns() - published.at_ns) / 1e9)
         if number % round(1 / RATE_SECONDS) == 0:
             bench.writer.tidy()
@@ -109,5 +109,5 @@ def _block(
 def _let_hold(bench: ring_bench.RingBench, reader: ConsumerProcess) -> None:
     reader.expect("hold")
     pause(RATE_SECONDS)
-    bench.publish_pixels()
+    bench.publish_pixels(reader)
     reader.taken()

@@ -169,15 +169,18 @@ def _block(
     for consumer in consumers:
         consumer.expect("array")
     pause(POLL_SECONDS)
-    publish = _to_ring_and_file if has_ring else _to_file
-    publish(bench)  # the first one loads what is loaded on use
+
+    def publish() -> list[float]:
+        return _to_ring_and_file(bench, consumers[0]) if has_ring else _to_file(bench)
+
+    publish()  # the first one loads what is loaded on use
     for consumer in consumers:
         consumer.taken()
     for consumer in consumers:
         consumer.start_stream("array")
     began = time.monotonic()
     for number in range(frames):
-        done.writer_seconds += publish(bench)
+        done.writer_seconds += publish()
         pause(began + (number + 1) * interval - time.monotonic())
         step()
     for consumer in consumers:
@@ -187,9 +190,9 @@ def _block(
         done.streams.append(stream)
 
 
-def _to_ring_and_file(bench: RingBench) -> list[float]:
+def _to_ring_and_file(bench: RingBench, reader: ConsumerProcess) -> list[float]:
     """Publish as capture does; return the processor time of the ring."""
-    bench.wait_for_reader()
+    bench.wait_for(reader)
     sidecar = bench.area.sidecar()
     before = time.thread_time()
     bench.writer.publish_jpeg(sidecar, bench.area.picture(sidecar.sequence))

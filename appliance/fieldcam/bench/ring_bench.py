@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fieldcam.bench.consumer_process import ConsumerProcess
 from fieldcam.bench.memcpy import frame_bytes
 from fieldcam.bench.published import DIFFERENT_PICTURES, Area, Published, disk_folder, draw_pictures, ram_folder
 from fieldcam.bench.row import NotMeasuredError, Size
@@ -43,13 +44,13 @@ class RingBench:
     writer: RingWriter
     pixels: list[npt.NDArray[np.uint8]]
 
-    def publish_pixels(self) -> Published:
-        """Publish a raw frame, stamped before anything was done with it; somebody must be about to read.
+    def publish_pixels(self, reader: ConsumerProcess) -> Published:
+        """Publish a raw frame, stamped before anything was done with it; the reader must be about to read.
 
         Raises:
             NotMeasuredError: nobody read, or no slot was free.
         """
-        self.wait_for_reader()
+        self.wait_for(reader)
         sidecar = self.area.sidecar()
         pixels = self.pixels[sidecar.sequence % len(self.pixels)]
         at_ns = self.area.now_ns()
@@ -57,14 +58,15 @@ class RingBench:
             raise NotMeasuredError(f"the ring took no frame: {self.writer.stats}")
         return Published(sidecar.sequence, "", at_ns)
 
-    def wait_for_reader(self) -> None:
+    def wait_for(self, reader: ConsumerProcess) -> None:
         """Return when somebody reads: on a busy machine it takes its time to get there.
 
         Raises:
-            NotMeasuredError: nobody does.
+            NotMeasuredError: nobody does, or the reader ended.
         """
         deadline = time.monotonic() + READER_SECONDS
         while "main" not in self.writer.wanted():
+            reader.check()
             if time.monotonic() > deadline:
                 raise NotMeasuredError(f"nobody reads the ring within {READER_SECONDS:g} s")
             pause(_LOOK_SECONDS)

@@ -93,6 +93,7 @@ def m002_results_once(db: Database) -> None:
 
     results_once: of one service, in time; the key at its end makes it unique. Lists of one camera go by results_time
     alone: cameras are few and results bounded, and every index is a page more that each new result writes to the card.
+    results_image leaves out those about live frames, which are nearly all, for the same reason.
     min_reader stays 1: the release before neither reads results nor writes any.
     """
     for statement in (
@@ -103,6 +104,8 @@ def m002_results_once(db: Database) -> None:
         "ALTER TABLE results ADD COLUMN key TEXT",
         "CREATE UNIQUE INDEX results_once ON results (service, at, key)",
         "CREATE INDEX results_time ON results (at)",
+        "DROP INDEX results_image",
+        "CREATE INDEX results_image ON results (image_id) WHERE image_id IS NOT NULL",
         "PRAGMA user_version = 2",
     ):
         db.conn.execute(statement)

@@ -76,38 +76,47 @@ def _open(path: Path) -> Connection:
 def _rows(connection: Connection, path: Path, told: Rescued) -> Iterator[list[ResultRow]]:
     lowest = 2**63 - 1
     try:
-        while batch := _read(connection, path, _DOWN, (lowest, BATCH)):
-            lowest = _lowest(batch, lowest)
+        for batch in _walk(connection, path, _DOWN, (lowest,)):
+            lowest = _id_of(batch[-1])
             yield _whole(batch, told)
             if told.rows + told.damaged >= MAX_ROWS:
                 break
     except CatalogError:
-        highest = -(2**63)
         with suppress(CatalogError):
-            while batch := _read(connection, path, _UP, (highest, lowest, BATCH)):
-                highest = _highest(batch, highest)
+            for batch in _walk(connection, path, _UP, (-(2**63), lowest)):
                 yield _whole(batch, told)
         return
     told.whole = True
 
 
-def _read(connection: Connection, path: Path, sql: str, values: tuple[int, ...]) -> list[tuple[object, ...]]:
-    with catalog_errors(path):
-        return connection.execute(sql, values).fetchall()
+def _walk(connection: Connection, path: Path, sql: str, bounds: tuple[int, ...]) -> Iterator[list[tuple[object, ...]]]:
+    """Yield rows in batches; the first bound is where the last one ended. At a damaged page it goes on row by row.
+
+    Raises:
+        CatalogError: the next row cannot be read.
+    """
+    size = BATCH
+    while True:
+        try:
+            with catalog_errors(path):
+                batch = connection.execute(sql, (*bounds, size)).fetchall()
+        except CatalogError:
+            if size == 1:
+                raise
+            size = 1
+            continue
+        if not batch:
+            return
+        if _id_of(batch[-1]) == bounds[0]:
+            raise CatalogError("the ids stand still", cause="damaged")  # or this would never end
+        bounds = (_id_of(batch[-1]), *bounds[1:])
+        yield batch
 
 
-def _highest(batch: list[tuple[object, ...]], before: int) -> int:
-    last = batch[-1][0]
-    if not isinstance(last, int) or last <= before:
-        raise CatalogError("the ids do not rise", cause="damaged")
-    return last
-
-
-def _lowest(batch: list[tuple[object, ...]], before: int) -> int:
-    last = batch[-1][0]
-    if not isinstance(last, int) or last >= before:
-        raise CatalogError("the ids do not fall", cause="damaged")  # or this would never end
-    return last
+def _id_of(row: tuple[object, ...]) -> int:
+    if not isinstance(row[0], int):
+        raise CatalogError("an id is no number", cause="damaged")
+    return row[0]
 
 
 def _whole(batch: list[tuple[object, ...]], told: Rescued) -> list[ResultRow]:

@@ -165,6 +165,8 @@ def _make(path: Path) -> int:
         try:
             descriptor = os.open(path, _OPEN | os.O_CREAT, _FILE_MODE)
         except OSError as error:
+            if error.errno == errno.EISDIR:
+                break
             if error.errno != errno.ELOOP:
                 raise
         else:
@@ -174,7 +176,7 @@ def _make(path: Path) -> int:
                 return descriptor
             os.close(descriptor)
         path.unlink()
-    raise OSError(errno.EEXIST, "something else has the name of a presence file", str(path))
+    raise OSError(errno.EEXIST, f"{path.name} is something else: remove it", str(path))
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 # A camera that is faster than this reader: names may be gone before they are opened, and are listed again.
 _LISTINGS = 4
+_FOLDER = ""  # among names of what cannot be read
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -55,7 +56,7 @@ class Lease:
 
     def __init__(self, descriptor: int, header: SlotHeader, sidecar: Sidecar) -> None:
         self._descriptor: int | None = None  # nothing is given back while it is not ours
-        self._memory = mmap.mmap(descriptor, header.file_bytes, prot=mmap.PROT_READ)
+        self._memory: mmap.mmap | None = mmap.mmap(descriptor, header.file_bytes, prot=mmap.PROT_READ)
         self._process = os.getpid()
         self.sequence = header.sequence
         self.stream = header.stream
@@ -84,12 +85,13 @@ class Lease:
         An array that the caller kept against the rule keeps the memory mapped and the slot leased until it is gone, so
         even then nothing is torn and nothing crashes.
         """
-        if self._descriptor is None:
-            return
         descriptor, self._descriptor = self._descriptor, None
+        memory, self._memory = self._memory, None
+        if descriptor is None or memory is None:
+            return
         self.pixels = np.empty((0, 0, CHANNELS), np.uint8)
         with suppress(BufferError):
-            self._memory.close()
+            memory.close()
             # A child process that was forked meanwhile holds the same lock and would keep it. The child itself must
             # not take the lease from its parent.
             if os.getpid() == self._process:
@@ -160,12 +162,11 @@ class RingReader:
 
     def _newest(self, newer_than: int, *, or_older: bool = False) -> Lease | None:
         listing = self._listing()
-        self._heal({name for _, name in listing})
         for sequence, name in listing:
             if sequence <= newer_than:
                 break
             try:
-                return self._lease(name, sequence)
+                lease = self._lease(name, sequence)
             except BlockingIOError:
                 continue  # being written, or held by another reader alone: an older one may do
             except (FileNotFoundError, _MovedOnError):
@@ -174,27 +175,26 @@ class RingReader:
             except (OSError, ValueError) as error:
                 self._damaged.add(name)
                 self._damage.broken(f"{name}: {error}")
+            else:
+                self._damaged.discard(name)
+                return lease
         return None
 
     def _listing(self) -> list[tuple[int, str]]:
         """Return sequences and names of this stream, newest first."""
         try:
             names = os.listdir(self._folder)  # noqa: PTH208 - a Path for each name costs more than the listing
-        except (FileNotFoundError, NotADirectoryError):
-            return []
         except OSError as error:
-            self._damaged.add("")
-            self._damage.broken(f"the folder cannot be read: {error.strerror}")
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                self._damaged.add(_FOLDER)
+                self._damage.broken(f"the folder cannot be read: {error.strerror}")
             return []
+        if self._damage.reason is not None:
+            self._damaged &= set(names)
+            if not self._damaged:
+                self._damage.healed("what could not be read is gone, or can be read")
         parsed = ((parse_slot_name(name), name) for name in names)
         return sorted(((found[1], name) for found, name in parsed if found and found[0] == self._stream), reverse=True)
-
-    def _heal(self, names: set[str]) -> None:
-        """Forget what could not be read when it is gone."""
-        if self._damaged:
-            self._damaged &= names
-            if not self._damaged:
-                self._damage.healed("what could not be read is gone")
 
     def _lease(self, name: str, sequence: int) -> Lease:
         """Return the frame.

@@ -38,6 +38,8 @@ SWEEP_SECONDS = 10.0
 MAX_PER_SWEEP = 200
 MAX_BYTES_PER_SWEEP = 2 * 1024 * 1024
 STEP_SECONDS = 0.05  # so long one step may keep an announcement waiting
+# A file that can be neither read nor removed is passed over, and tried again after so long.
+STUCK_SECONDS = 600.0
 MAX_STUCK = 1000
 _FILLED_IN_BYTES = 512
 
@@ -94,7 +96,7 @@ class ResultSweeper:
         self._next_sweep = 0.0
         self._was_ready = False
         self._step_began = 0.0
-        self._stuck: dict[str, set[str]] = {}
+        self._stuck: dict[str, dict[str, float]] = {}
         self._logs: dict[str, _Logs] = {}
         self._trouble = StateLog(_log, "RESULTS_WAIT")
         self.counts = ResultCounts()
@@ -169,11 +171,12 @@ class ResultSweeper:
             # What cannot be removed would be found again for ever.
             logs.wait.broken("the manager may not take results away: the folder must be writable for its group")
             return None, []
-        stuck = self._stuck.get(service)
+        now = self._now()
+        stuck = {name: until for name, until in self._stuck.pop(service, {}).items() if now < until}
         if not stuck:
             logs.wait.healed("the folder can be used again")
             return folder, names
-        stuck.intersection_update(names)
+        self._stuck[service] = stuck
         return folder, [name for name in names if name not in stuck]
 
     def _drop_surplus(self, folder: ResultFolder, names: list[str]) -> Steps:
@@ -313,10 +316,10 @@ class ResultSweeper:
             self._is_stuck(folder, name, error)
 
     def _is_stuck(self, folder: ResultFolder, name: str, error: OSError) -> None:
-        """Pass a file over from now on; what can be neither read nor removed must not be in the way of the others."""
-        names = self._stuck.setdefault(folder.service, set())
+        """Pass a file over for a while; what can be neither read nor removed must not be in the way of the others."""
+        names = self._stuck.setdefault(folder.service, {})
         if len(names) < MAX_STUCK:
-            names.add(name)
+            names[name] = self._now() + STUCK_SECONDS
         self._logs_of(folder.service).wait.broken(f"{name} cannot be taken: {error.strerror}")
 
     def _check_places(self) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 
 from fieldcam.core.errors import CacheError
 from fieldcam.provider.files import LiveFrame
@@ -24,10 +23,10 @@ class ImageCache:
         given: object = size  # from a caller without types
         if not isinstance(given, int) or isinstance(given, bool) or given < 0:
             raise CacheError(f"cache_size is {size!r}: a whole number of 0 or more is possible")
-        self._size = size
+        self.size = size
         self._lock = threading.Lock()
-        self._frames: OrderedDict[int, tuple[LiveFrame, bytes]] = OrderedDict()
-        self.loaded = 0
+        self._reading = threading.Lock()
+        self._frames: dict[int, tuple[LiveFrame, bytes]] = {}
 
     def __len__(self) -> int:
         """Return how many frames are held."""
@@ -35,7 +34,7 @@ class ImageCache:
 
     def __contains__(self, frame: LiveFrame) -> bool:
         """Return whether a frame is held."""
-        return frame.sidecar.sequence in self._frames
+        return self._held(frame) is not None
 
     def read(self, frame: LiveFrame) -> tuple[bytes, bool]:
         """Return the bytes of a frame, and whether they were here already.
@@ -43,17 +42,20 @@ class ImageCache:
         Raises:
             ImageNotFoundError, StorageUnavailableError: as `LiveFrame.read`.
         """
-        with self._lock:
-            known = self._frames.get(frame.sidecar.sequence)
-            if known is not None and known[0].path == frame.path:
-                return known[1], True
-        data = frame.read()
-        with self._lock:
-            self.loaded += 1
-            if self._size:
-                self._frames[frame.sidecar.sequence] = (frame, data)
-                while len(self._frames) > self._size:
-                    del self._frames[min(self._frames)]
+        known = self._held(frame)
+        if known is not None:
+            return known, True
+        # One after the other: the monitoring thread and whoever waits hear of a file at the same moment.
+        with self._reading:
+            known = self._held(frame)
+            if known is not None:
+                return known, True
+            data = frame.read()
+            with self._lock:
+                if self.size:
+                    self._frames[frame.sidecar.sequence] = (frame, data)
+                    while len(self._frames) > self.size:
+                        del self._frames[min(self._frames)]
         return data, False
 
     def forget(self, frame: LiveFrame) -> None:
@@ -70,3 +72,8 @@ class ImageCache:
         """Let go of everything."""
         with self._lock:
             self._frames.clear()
+
+    def _held(self, frame: LiveFrame) -> bytes | None:
+        with self._lock:
+            known = self._frames.get(frame.sidecar.sequence)
+        return known[1] if known is not None and known[0] == frame else None

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""The frames in `live/`, newest first. Each sidecar is read once; each look is one listing of the folder."""
+"""The frames in `live/`, newest first. Each sidecar is read once; each look is at most one listing of the folder."""
 
 from __future__ import annotations
 
+import heapq
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fieldcam.core.errors import ImageNotFoundError, StorageUnavailableError
 from fieldcam.core.frame import Sidecar
 from fieldcam.provider.place import Place
-from fieldcam.store.reader import FrameFile, iter_frames
+from fieldcam.store.reader import OF_EACH_GENERATION, FrameFile, iter_frames, open_plain
 
-# Names rise with time within a generation, so the newest frame is among the latest few of each.
-_OF_EACH_GENERATION = 3
 # The time of a folder moves in ticks of the kernel, 1 to 10 ms long: two changes in one tick look like one.
 _TICK_NS = 20_000_000
 MAX_IMAGE_BYTES = 256 * 1024 * 1024
@@ -35,7 +36,13 @@ class LiveFrame:
             StorageUnavailableError: it may not be read.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(open_plain(self.path), "rb", buffering=0) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                if size != self.sidecar.file_size or size > MAX_IMAGE_BYTES:
+                    raise ImageNotFoundError(
+                        f"{self.path} has {size} bytes, its sidecar says {self.sidecar.file_size}", path=str(self.path)
+                    )
+                data: bytes | None = stream.read(size)
         except PermissionError as error:
             raise StorageUnavailableError(
                 f"{self.path} may not be read: {error.strerror}; run as a member of the appliance's group",
@@ -43,78 +50,152 @@ class LiveFrame:
             ) from None
         except OSError as error:
             raise ImageNotFoundError(f"{self.path} cannot be read: {error.strerror}", path=str(self.path)) from None
-        with os.fdopen(descriptor, "rb", buffering=0) as stream:
-            size = os.fstat(descriptor).st_size
-            if size != self.sidecar.file_size or size > MAX_IMAGE_BYTES:
-                raise ImageNotFoundError(
-                    f"{self.path} has {size} bytes, its sidecar says {self.sidecar.file_size}", path=str(self.path)
-                )
-            try:
-                data = stream.read(size)
-            except OSError as error:
-                raise ImageNotFoundError(f"{self.path} cannot be read: {error.strerror}", path=str(self.path)) from None
         if data is None or len(data) != size:
             raise ImageNotFoundError(f"{self.path} was cut off while it was read", path=str(self.path))
         return data
 
 
+class _Signature(NamedTuple):
+    """What changes with every name in the folders."""
+
+    live: tuple[int, int, int]
+    metadata: tuple[int, int, int]
+
+
 class LiveFiles:
-    """Looks into `live/`.
+    """Looks into `live/`. For one thread at a time.
 
     Args:
         place: where.
         boot_id: of this boot; frames of another one have no age that could be trusted.
+
+    Attributes:
+        flaw: why the name that was looked at last is no frame; None when all were.
     """
 
     def __init__(self, place: Place, boot_id: str) -> None:
         self._place = place
         self._boot_id = boot_id
-        self._known: dict[str, LiveFrame] = {}
-        self._seen: tuple[int, int, int] | None = None
-        self._newest: list[LiveFrame] = []
+        self.flaw: str | None = None
+        self._forget()
 
-    def newest_first(self) -> list[LiveFrame]:
-        """Return the newest frames, by sequence, never by file time.
+    def newest_first(self) -> Iterator[LiveFrame]:
+        """Yield the frames by sequence, never by file time; no more sidecars are read than are asked for.
 
         Raises:
-            StorageUnavailableError, SharedVolumeError: the folder cannot be read.
+            StorageUnavailableError: the folder cannot be read.
         """
-        seen = self._signature()
-        if seen is None or seen != self._seen:
-            self._newest = self._list()
-            self._seen = seen
-        return self._newest
+        before = self._signature()
+        if before is None or before != self._seen:
+            self._list()
+            self._seen = before
+        return iter(self._newest)
 
-    def _signature(self) -> tuple[int, int, int] | None:
-        """Return what changes with every name in the folder; None when that cannot be told yet."""
-        try:
-            status = self._place.live.stat()
-        except OSError:
+    def _forget(self) -> None:
+        self._seen: _Signature | None = None
+        self._folder: tuple[int, int] | None = None
+        self._names: dict[str, FrameFile] = {}
+        self._frames: dict[str, LiveFrame] = {}
+        self._refused: dict[str, tuple[tuple[int, int, int] | None, str]] = {}
+        self._newest = _Remembered(iter(()))
+
+    def _signature(self) -> _Signature | None:
+        """Return the state of the folders; None when it cannot be told yet, or the folder is not there."""
+        live, metadata = _state(self._place.live), _state(self._place.metadata)
+        if live is None or live[:2] != self._folder:
+            self._forget()  # another folder has other files, whatever they are called
+            self._folder = live[:2] if live is not None else None
+        if live is None or metadata is None:
             return None
-        is_settled = time.time_ns() - status.st_mtime_ns > _TICK_NS
-        return (status.st_dev, status.st_ino, status.st_mtime_ns) if is_settled else None
+        is_settled = time.time_ns() - max(live[2], metadata[2]) > _TICK_NS
+        return _Signature(live, metadata) if is_settled else None
 
-    def _list(self) -> list[LiveFrame]:
-        latest: dict[int, list[FrameFile]] = {}
-        for frame in iter_frames(self._place.live, self._place.metadata):
-            latest.setdefault(frame.name.generation, []).append(frame)
-        found: list[LiveFrame] = []
-        for group in latest.values():
-            group.sort(key=lambda frame: frame.name.wall_ms, reverse=True)
-            found += [look for frame in group[:_OF_EACH_GENERATION] if (look := self._look(frame)) is not None]
-        # A sidecar that cannot be read now may be there at the next look.
-        self._known = {frame.path.name: frame for frame in found}
-        return sorted(found, key=lambda frame: frame.sidecar.sequence, reverse=True)
+    def _list(self) -> None:
+        generations: dict[int, list[FrameFile]] = {}
+        names: dict[str, FrameFile] = {}
+        for frame in iter_frames(self._place.live, self._place.metadata, known=self._names):
+            names[frame.image.name] = frame
+            generations.setdefault(frame.name.generation, []).append(frame)
+        self._names = names
+        self._frames = {name: frame for name, frame in self._frames.items() if name in names}
+        self._refused = {name: why for name, why in self._refused.items() if name in names}
+        self.flaw = None
+        merged = heapq.merge(
+            *(self._by_sequence(group) for group in generations.values()), key=lambda frame: -frame.sidecar.sequence
+        )
+        self._newest = _Remembered(merged)
 
-    def _look(self, frame: FrameFile) -> LiveFrame | None:
-        known = self._known.get(frame.image.name)
+    def _by_sequence(self, group: list[FrameFile]) -> Iterator[LiveFrame]:
+        """Yield the frames of one generation. Names rise with time there, but for neighbours."""
+        group.sort(key=lambda frame: frame.name.wall_ms, reverse=True)
+        ahead: list[tuple[int, str, LiveFrame]] = []
+        for file in group:
+            frame = self._look(file)
+            if frame is None:
+                continue
+            heapq.heappush(ahead, (-frame.sidecar.sequence, frame.path.name, frame))
+            if len(ahead) == OF_EACH_GENERATION:
+                yield heapq.heappop(ahead)[2]
+        while ahead:
+            yield heapq.heappop(ahead)[2]
+
+    def _look(self, file: FrameFile) -> LiveFrame | None:
+        name = file.image.name
+        known = self._frames.get(name)
         if known is not None:
             return known
+        state = _file_state(file.sidecar)
+        refused = self._refused.get(name)
+        if refused is not None and refused[0] == state:
+            self.flaw = refused[1]
+            return None
         try:
-            sidecar = frame.read_sidecar()
-        except ImageNotFoundError:
+            frame = self._frames[name] = self._checked(file)
+        except ImageNotFoundError as error:
+            self.flaw = error.message
+            self._refused[name] = state, error.message
             return None
-        # A copied file is no new frame, whatever it is called.
-        if sidecar.boot_id != self._boot_id or sidecar.filename != frame.image.name:
-            return None
-        return LiveFrame(frame.image, sidecar)
+        return frame
+
+    def _checked(self, file: FrameFile) -> LiveFrame:
+        sidecar = file.read_sidecar()
+        if sidecar.boot_id != self._boot_id:
+            raise ImageNotFoundError(f"{file.image.name} is of another boot")
+        if sidecar.filename != file.image.name:
+            raise ImageNotFoundError(f"{file.image.name} is a copy of {sidecar.filename}")
+        return LiveFrame(file.image, sidecar)
+
+
+class _Remembered:
+    """An iterator that can be gone through again and again."""
+
+    def __init__(self, source: Iterator[LiveFrame]) -> None:
+        self._source = source
+        self._items: list[LiveFrame] = []
+
+    def __iter__(self) -> Iterator[LiveFrame]:
+        position = 0
+        while True:
+            if position == len(self._items):
+                item = next(self._source, None)
+                if item is None:
+                    return
+                self._items.append(item)
+            yield self._items[position]
+            position += 1
+
+
+def _state(folder: Path) -> tuple[int, int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _file_state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -6,9 +6,8 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 
-from fieldcam.handoff.watch import FolderWatch
+from fieldcam.provider.news import News
 
 TICK_SECONDS = 1.0
 
@@ -17,33 +16,40 @@ class Monitor:
     """Calls `look` at each new file, and about once a second.
 
     Args:
-        folder: to watch.
-        interval: seconds between looks where there is no notice.
+        news: tells of new files.
         look: a bound method; when its object is gone the thread ends.
     """
 
-    def __init__(self, folder: Path, interval: float, look: Callable[[], object]) -> None:
-        self._watch = FolderWatch([folder], poll_interval=interval)
+    def __init__(self, news: News, look: Callable[[], object]) -> None:
+        self._news = news
         self._stop = threading.Event()
         self._look = weakref.WeakMethod(look)
         self._thread = threading.Thread(target=self._run, name="image-monitor", daemon=True)
         self._thread.start()
 
-    def stop(self, *, wait: bool = True) -> None:
-        """End the thread. Idempotent."""
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs; a process that was forked off does not have it."""
+        return self._thread.is_alive() and not self._stop.is_set()
+
+    def tell(self) -> None:
+        """Let the thread end."""
         self._stop.set()
-        self._watch.wake()
-        if wait and self._thread is not threading.current_thread():
+        self._news.wake()
+
+    def stop(self) -> None:
+        """Let the thread end and wait for it. Idempotent."""
+        self.tell()
+        if self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                look = self._look()
-                if look is None:
-                    return
-                look()
-                del look  # or this thread would keep the provider
-                self._watch.wait(TICK_SECONDS)
-        finally:
-            self._watch.close()
+        while not self._stop.is_set():
+            mark = self._news.mark()
+            look = self._look()
+            if look is None:
+                return
+            look()
+            del look  # or this thread would keep the provider
+            if not self._stop.is_set():
+                self._news.wait(mark, TICK_SECONDS)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,7 +113,7 @@ def test_a_reader_of_the_ring_takes_raw_frames_in_order(how: str) -> None:
     with ring_bench.running(SIZE) as bench, ConsumerProcess("ring", bench.folder, bench.area.volume_id) as reader:
         for _ in range(3):
             reader.expect(how)
-            published = bench.publish_pixels()
+            published = bench.publish_pixels(reader)
             taken = reader.taken()
 
             assert taken.key == str(published.sequence)
@@ -121,7 +123,7 @@ def test_a_reader_of_the_ring_takes_raw_frames_in_order(how: str) -> None:
 def test_a_held_frame_stays_leased_until_the_next_is_asked_for() -> None:
     with ring_bench.running(SIZE) as bench, ConsumerProcess("ring", bench.folder, bench.area.volume_id) as reader:
         reader.expect("hold")
-        held = bench.folder / slot_name("main", bench.publish_pixels().sequence)
+        held = bench.folder / slot_name("main", bench.publish_pixels(reader).sequence)
         reader.taken()
 
         assert is_leased(held)
@@ -129,11 +131,20 @@ def test_a_held_frame_stays_leased_until_the_next_is_asked_for() -> None:
         wait_until(lambda: not is_leased(held), "the lease is given back")
 
 
-def test_frames_for_nobody_are_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_for_nobody_are_no_measurement(
+    area: Area, documented: ConsumerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ring_bench, "READER_SECONDS", 0.05)
 
     with ring_bench.running(SIZE) as bench, pytest.raises(NotMeasuredError, match="nobody reads the ring"):
-        bench.publish_pixels()
+        bench.publish_pixels(documented)
+
+
+def test_a_reader_that_ended_is_named_instead_of_waited_for(documented: ConsumerProcess) -> None:
+    os.kill(documented.pid, signal.SIGKILL)
+
+    with ring_bench.running(SIZE) as bench, pytest.raises(NotMeasuredError, match=r"the consumer \(documented\) ended"):
+        bench.publish_pixels(documented)
 
 
 def test_a_stopped_consumer_goes_on_afterwards(area: Area, documented: ConsumerProcess) -> None:

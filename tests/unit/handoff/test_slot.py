@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def test_the_documented_fields_leave_no_gap_unnamed() -> None:
     fields = sorted(documented_fields().values())
 
     assert fields[0][0] == 0
-    for (offset, length, _), (following, _, _) in zip(fields, fields[1:], strict=False):
+    for (offset, length, _), (following, _, _) in itertools.pairwise(fields):
         assert offset + length == following
     assert fields[-1][0] + fields[-1][1] == slot.HEADER_BYTES
 
@@ -109,16 +111,14 @@ def test_a_header_that_is_not_ours_is_refused_with_the_reason(name: str, value: 
 
 @pytest.mark.parametrize("length", [0, 8, 100, len(PACKED) - 1])
 def test_a_header_that_was_cut_is_refused(length: int) -> None:
-    with pytest.raises(ValueError, match="too short|damaged"):
+    with pytest.raises(ValueError, match=r"too short|damaged"):
         unpack_header(PACKED[:length])
 
 
 @given(st.integers(0, len(PACKED) - 1), st.binary(min_size=1, max_size=16))
 def test_whatever_a_header_says_only_a_value_error_is_raised(offset: int, noise: bytes) -> None:
-    try:
+    with suppress(ValueError):
         unpack_header(PACKED[:offset] + noise + PACKED[offset + len(noise) :]).sidecar()
-    except ValueError:
-        pass
 
 
 @pytest.mark.parametrize(

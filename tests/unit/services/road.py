@@ -115,7 +115,7 @@ def traffic(
     lanes: Sequence[tuple[float, int]] = ((215, 1), (300, -1)),
     starts_at: float = 4.0,
 ) -> list[Vehicle]:
-    """Return vehicles at random: each lane (y of the wheels, direction) has its own pace, so nobody drives through another."""
+    """Return vehicles at random. Each lane (y of the wheels, direction) has one pace: nobody drives through another."""
     chance = np.random.default_rng(seed)
     vehicles = []
     for lane_y, direction in lanes:
@@ -124,8 +124,8 @@ def traffic(
         at = starts_at + chance.uniform(0, every)
         while True:
             kind = chance.choice(["car", "car", "car", "van", "truck", "bike"])
-            length, height = {"car": (64, 30), "van": (80, 44), "truck": (140, 56), "bike": (30, 24)}[str(kind)]
-            length, height = length * scale * chance.uniform(0.9, 1.1), height * scale
+            usual = {"car": (64, 30), "van": (80, 44), "truck": (140, 56), "bike": (30, 24)}[str(kind)]
+            length, height = usual[0] * scale * chance.uniform(0.9, 1.1), usual[1] * scale
             vehicles.append(
                 Vehicle(
                     length, height, lane_y + chance.uniform(-3, 3), direction * pace, at, a_colour(chance),
@@ -146,7 +146,7 @@ def a_colour(chance: np.random.Generator) -> tuple[int, int, int]:
     if kind < 4:
         grey = int([225, 30, 160, 60][kind] + chance.integers(-15, 16))
         return (grey, grey, grey)
-    hue = np.uint8([[[chance.integers(180), 200, 170]]])
+    hue = np.array([[[chance.integers(180), 200, 170]]], np.uint8)
     blue, green, red = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0]
     return int(blue), int(green), int(red)
 
@@ -180,9 +180,9 @@ def paint_vehicle(picture: npt.NDArray[np.float32], vehicle: Vehicle, center_x: 
         [[left - 3, bottom - 4], [left + long + 3, bottom - 4], [left + long + 8, bottom + 7], [left, bottom + 7]]
     )
     mask = np.zeros(picture.shape[:2], np.float32)
-    _fill(mask, shadow, 1.0)
-    mask = cv2.GaussianBlur(mask, (5, 5), 0)
-    picture *= 1 - (1 - vehicle.shadow) * mask[:, :, None]
+    _fill(mask, shadow, [1.0])
+    soft = np.asarray(cv2.GaussianBlur(mask, (5, 5), 0), np.float32)
+    picture *= 1 - (1 - vehicle.shadow) * soft[:, :, None]
     colour = np.array(vehicle.colour, np.float32)
     body, roof = bottom - high, bottom - 0.45 * high
     _box(picture, left, roof, left + long, bottom - 3, colour)
@@ -194,16 +194,21 @@ def paint_vehicle(picture: npt.NDArray[np.float32], vehicle: Vehicle, center_x: 
     for wheel in (0.2, 0.8):
         place = (round((left + wheel * long) * 8), round((bottom - 3) * 8))
         cv2.circle(picture, place, round(0.13 * high * 8), [25.0, 25.0, 25.0], -1, cv2.LINE_8, 3)
-    _box(picture, left, roof + 2, left + 4, roof + 6, np.array([40, 40, 200]))
-    _box(picture, left + long - 4, roof + 2, left + long, roof + 6, np.array([210, 240, 240]))
+    _box(picture, left, roof + 2, left + 4, roof + 6, (40, 40, 200))
+    _box(picture, left + long - 4, roof + 2, left + long, roof + 6, (210, 240, 240))
 
 
 def _box(
-    picture: npt.NDArray[np.float32], left: float, top: float, right: float, bottom: float, colour: npt.NDArray
-) -> None:  # type: ignore[type-arg]
+    picture: npt.NDArray[np.float32],
+    left: float,
+    top: float,
+    right: float,
+    bottom: float,
+    colour: npt.NDArray[np.float32] | tuple[int, int, int],
+) -> None:
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     _fill(picture, corners, [float(value) for value in colour])
 
 
-def _fill(picture: npt.NDArray[np.float32], corners: npt.NDArray[np.float64], colour: object) -> None:
-    cv2.fillConvexPoly(picture, np.rint(corners * 8).astype(np.int32), colour, cv2.LINE_8, 3)  # type: ignore[call-overload]
+def _fill(picture: npt.NDArray[np.float32], corners: npt.NDArray[np.float64], colour: Sequence[float]) -> None:
+    cv2.fillConvexPoly(picture, np.rint(corners * 8).astype(np.int32), colour, cv2.LINE_8, 3)  # eighths of a pixel

@@ -45,7 +45,7 @@ class Sky:
         """Return the picture as it comes out of a JPEG, BGR, and which of its pixels are sky."""
         chance = np.random.default_rng(self.seed)
         rows = int(HEIGHT * self.horizon)
-        cover = self._cover(chance, rows)[:, :, None]
+        cover = self.cover()[:, :, None]
         height = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None] ** 1.5
         red, green, blue = colorsys.hls_to_rgb(self.hue / 360, 0.60, 0.62)
         zenith = np.array([blue, green, red], np.float32) * 255
@@ -57,14 +57,14 @@ class Sky:
         if self.sun is not None:
             self._shine(picture[:rows], self.sun)
         is_sky = self._land(chance, picture, rows)
-        picture = picture * self.brightness + chance.normal(0, self.noise, picture.shape)
-        _, jpeg = cv2.imencode(
-            ".jpg", np.clip(picture, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, self.quality]
-        )
+        lit = picture * self.brightness + chance.normal(0, self.noise, picture.shape)
+        _, jpeg = cv2.imencode(".jpg", np.clip(lit, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, self.quality])
         return np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8), is_sky
 
-    def _cover(self, chance: np.random.Generator, rows: int) -> npt.NDArray[np.float32]:
-        """Return how much each pixel is covered; exactly `cloud` of them by more than a half, with soft edges."""
+    def cover(self) -> npt.NDArray[np.float32]:
+        """Return how much each pixel is covered; `cloud` of them by more than a half, with soft edges."""
+        rows = int(HEIGHT * self.horizon)
+        chance = np.random.default_rng(self.seed + 1000)
         if self.cloud in {0.0, 1.0}:
             return np.full((rows, WIDTH), self.cloud, np.float32)
         shape = np.zeros((rows, WIDTH), np.float32)
@@ -90,7 +90,7 @@ class Sky:
         for _ in range(5):
             left, wide = int(chance.integers(0, WIDTH - 60)), int(chance.integers(25, 60))
             top[left : left + wide] = np.minimum(top[left : left + wide], rows - int(chance.integers(30, 60)))
-        is_land = np.arange(HEIGHT)[:, None] >= top[None, :]
+        is_land: npt.NDArray[np.bool_] = np.arange(HEIGHT)[:, None] >= top[None, :]
         texture = cv2.GaussianBlur(chance.normal(0, 1, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 1.2) * 130
         land = np.array([50, 95, 80], np.float32) + texture[:, :, None]
         fog = self.landscape_fog
