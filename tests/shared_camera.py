@@ -69,8 +69,8 @@ class SharedCamera:
             "ring_dir": str(self.ring) if self._writer is not None else "",
         }
 
-    def publish(self, *, seconds_ago: float = 0.0, **changes: Any) -> Sidecar:
-        """Publish the next frame, exposed so long ago."""
+    def publish(self, *, seconds_ago: float = 0.0, only_ring: bool = False, **changes: Any) -> Sidecar:
+        """Publish the next frame, exposed so long ago; to the ring first, where a reader wants it."""
         now = Instant.now(self._clock)
         exposed = now.at_boottime(now.boottime_ns - int(seconds_ago * 1e9))
         number = len(self.published)
@@ -95,16 +95,17 @@ class SharedCamera:
         }
         sidecar = Sidecar(**(values | changes))
         stem = sidecar.filename.removesuffix(".jpg")
-        publish(
-            [
-                (self.folder / "metadata" / f"{stem}.json", sidecar.to_json()),
-                (self.folder / "live" / sidecar.filename, jpeg),
-            ],
-            durable=False,
-        )
         if self._writer is not None:
             self._writer.tidy()
             self._writer.publish_jpeg(sidecar, jpeg)
+        if not only_ring:
+            publish(
+                [
+                    (self.folder / "metadata" / f"{stem}.json", sidecar.to_json()),
+                    (self.folder / "live" / sidecar.filename, jpeg),
+                ],
+                durable=False,
+            )
         self.published.append(sidecar)
         return sidecar
 

@@ -53,6 +53,7 @@ def still_bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
         camera = ContainerCameraInterface(**source.options, max_age_seconds=20.0)
         stack.callback(camera.close)
         camera.set(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 300)
+        camera.isOpened()  # so that the ring knows of a reader: the first frame comes out of it already
         yield Bench(camera, source)
 
 

@@ -75,6 +75,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         ours = ContainerCameraInterface(**camera.options, max_age_seconds=20.0)
         ours.set(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 800)
         stack.callback(ours.release)
+        ours.isOpened()  # so that the ring knows of a reader: the first frame comes out of it already
         stack.enter_context(camera.running(FRAMES))
         yield Bench(ours, str(camera.folder), str(tmp_path / "none"), make_closed)
 

@@ -55,10 +55,12 @@ class Crossing:
     Attributes:
         at_ns: exposure of the frame in which it was beyond the line.
         direction: one of the labels.
+        step: how far it went from frame to frame, as a share of the picture's width; above 0.2 others are missed.
     """
 
     at_ns: int
     direction: str
+    step: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class VehicleCounter:
         at = at_ns / 1e9
         self._tracker.follow(self._blobs.find(scene), at, self._patience())
         crossings = tuple(
-            Crossing(at_ns, self._settings.labels[0 if self._distance(track.last) > 0 else 1])
+            Crossing(at_ns, self._settings.labels[0 if self._distance(track.last) > 0 else 1], self._step(track))
             for track in list(self._tracker.seen_at(at))
             if self._crosses(track)
         )
@@ -174,6 +176,9 @@ class VehicleCounter:
 
     def _distance(self, seen: Sighting) -> float:
         return self._line.distance(seen.center)
+
+    def _step(self, track: Track) -> float:
+        return round(track.velocity().length * (self.usual_seconds or 1.0) / self._size[0], 3)
 
     def _crosses(self, track: Track) -> bool:
         """Return whether the track has crossed the line, the first time that this is certain."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from services.consumer_loop import LoopSettings, run_service
@@ -57,7 +58,8 @@ class VehicleCounting:
         outcomes, self._outcomes = self._outcomes, []
         if not outcomes:
             return None
-        counts = Counter(crossing.direction for outcome in outcomes for crossing in outcome.crossings)
+        crossings = [crossing for outcome in outcomes for crossing in outcome.crossings]
+        counts = Counter(crossing.direction for crossing in crossings)
         usual = self._counter.usual_seconds
         result = {
             "analysis": "vehicle_count",
@@ -71,6 +73,7 @@ class VehicleCounting:
             "frames_settling": sum(outcome.state == "settling" for outcome in outcomes),
             "frames_dark": sum(outcome.brightness < _DARK for outcome in outcomes),
             "frame_seconds": None if usual is None else round(usual, 3),
+            "step": median(crossing.step for crossing in crossings) if crossings else None,
             "too_slow": usual is not None and usual > _SLOWEST_SECONDS,
             "brightness": round(sum(outcome.brightness for outcome in outcomes) / len(outcomes), 1),
             "camera_shift": round(max(outcome.shifted for outcome in outcomes), 1),

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fieldcam.bench.consumer import Taken
+from fieldcam.bench.consumer_kinds import Taken
 from fieldcam.bench.counters import PROC
 from fieldcam.bench.row import NotMeasuredError
 
@@ -58,7 +58,7 @@ class ConsumerProcess:
     """A consumer that runs; a context manager, which stops it.
 
     Args:
-        kind: one of `consumer.KINDS`.
+        kind: one of `consumer_kinds.KINDS`.
         arguments: of that kind.
     """
 

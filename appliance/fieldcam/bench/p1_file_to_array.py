@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fieldcam.bench.consumer import Taken
+from fieldcam.bench.consumer_kinds import Taken
 from fieldcam.bench.consumer_process import ConsumerProcess
 from fieldcam.bench.documented_design import POLL_SECONDS
 from fieldcam.bench.published import KEPT_FRAMES, Area, Published, disk_folder, draw_pictures

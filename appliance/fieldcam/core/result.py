@@ -3,32 +3,27 @@
 
 A consumer is somebody else's program in a container, so everything here is read as if it were hostile: whatever the
 bytes, `from_json` gives a value whose every field has its type and range, or raises `ValueError` and nothing else.
-What the manager must never meet later is refused here: NaN, half surrogate pairs, numbers beyond 64 bits, keys that
-stand twice, deep nesting.
+What the manager must never meet later is refused here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fieldcam.core.clock import Instant
 from fieldcam.core.names import CAMERA_NAME, SERVICE_NAME, parse
+from fieldcam.core.plain_json import check_json, dump, parse_object, shown
 
 SCHEMA = 1
 MAX_RESULT_BYTES = 64 * 1024  # of what a consumer writes
 MAX_KEPT_BYTES = MAX_RESULT_BYTES + 1024  # the manager fills in camera, id and image_id
 MAX_BEAT_BYTES = 8 * 1024
-MAX_DEPTH = 20
 MAX_WAITING = 10_000  # files that may wait in a consumer's folder; beyond it the oldest go
 BEAT_NAME = "heartbeat.json"
 RESULT_NAME = re.compile(r"result_[A-Za-z0-9._-]{1,128}\.json")
@@ -71,7 +66,7 @@ class Result:
 
     def __post_init__(self) -> None:
         _check(self, _RESULT_CHECKS)
-        _check_json("data", self.data)
+        check_json("data", self.data)
         if len(self.to_json()) > MAX_KEPT_BYTES - 64:
             raise ValueError(f"a result has at most {MAX_RESULT_BYTES} bytes")
 
@@ -83,7 +78,7 @@ class Result:
         what the manager kept.
         """
         said = {name: value for name, value in self.to_dict().items() if name not in {"image_id", "schema"}}
-        return hashlib.blake2b(_dump(said, sort_keys=True), digest_size=16).hexdigest()
+        return hashlib.blake2b(dump(said, sort_keys=True), digest_size=16).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain data."""
@@ -91,7 +86,7 @@ class Result:
 
     def to_json(self) -> bytes:
         """Return the result as it is written."""
-        return _dump(self.to_dict()) + b"\n"
+        return dump(self.to_dict()) + b"\n"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -115,7 +110,7 @@ class Result:
         Raises:
             ValueError: it is none; nothing else is ever raised, whatever the text.
         """
-        return cls.from_dict(_parse(text, limit))
+        return cls.from_dict(parse_object(text, limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +136,7 @@ class Beat:
 
     def __post_init__(self) -> None:
         _check(self, _BEAT_CHECKS)
-        _check_json("detail", self.detail)
+        check_json("detail", self.detail)
         if len(self.to_json()) > MAX_BEAT_BYTES:
             raise ValueError(f"a sign of life has at most {MAX_BEAT_BYTES} bytes")
 
@@ -151,7 +146,7 @@ class Beat:
 
     def to_json(self) -> bytes:
         """Return the beat as it is written."""
-        return _dump({name: getattr(self, name) for name in _BEAT_FIELDS}) + b"\n"
+        return dump({name: getattr(self, name) for name in _BEAT_FIELDS}) + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Beat:
@@ -160,37 +155,7 @@ class Beat:
         Raises:
             ValueError: it is none; nothing else is ever raised, whatever the text.
         """
-        return _read(cls, _parse(text, MAX_BEAT_BYTES), {"at": _as_utc})
-
-
-def read_plain_file(path: str | Path, limit: int, *, folder: int | None = None) -> bytes:
-    """Read a file that a stranger may have put there: no link is followed, nothing but a plain file is waited for.
-
-    Args:
-        path: the file; relative to `folder` when that is given.
-        limit: bytes it may have.
-        folder: descriptor of an open folder.
-
-    Raises:
-        ValueError: it is no plain file, or larger.
-        OSError: it cannot be opened or read; a link is ELOOP.
-    """
-    # O_NONBLOCK: opening a pipe would wait for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=folder)
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise ValueError("no plain file")
-        if facts.st_size > limit:
-            raise ValueError(f"larger than {limit} bytes")
-        found = b""
-        while len(found) <= limit and (part := os.read(descriptor, limit + 1 - len(found))):
-            found += part
-    finally:
-        os.close(descriptor)
-    if len(found) > limit:
-        raise ValueError(f"larger than {limit} bytes")
-    return found
+        return _read(cls, parse_object(text, MAX_BEAT_BYTES), {"at": _as_utc})
 
 
 _RESULT_FIELDS = tuple(entry.name for entry in dataclasses.fields(Result))
@@ -248,82 +213,10 @@ def _check(made: Any, checks: Mapping[str, Callable[[Any], bool]]) -> None:
     for name, allows in checks.items():
         value = getattr(made, name)
         if not allows(value):
-            raise ValueError(f"{name} is {_shown(value)}")
-
-
-def _check_json(name: str, value: Any) -> None:
-    """Make sure that every program reads the same in it. Level by level: a recursion could be made to overflow."""
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} is not a JSON object")
-    level: list[Any] = [value]
-    nodes = 0
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for node in level:
-            if isinstance(node, dict):
-                for key in node:
-                    _check_text(name, key)
-                below.extend(node.values())
-            elif isinstance(node, list | tuple):
-                below.extend(node)
-            else:
-                _check_scalar(name, node)
-            # A list that holds itself grows from level to level; what fits in the size has fewer values than bytes.
-            if len(below) > MAX_RESULT_BYTES:
-                raise ValueError(f"{name} has too many values")
-        nodes += len(below)
-        if nodes > MAX_RESULT_BYTES:
-            raise ValueError(f"{name} has too many values")
-        if not below:
-            return
-        level = below
-    raise ValueError(f"{name} is nested more than {MAX_DEPTH} levels deep")
-
-
-def _check_scalar(name: str, value: Any) -> None:
-    if value is None or isinstance(value, bool):
-        return
-    if isinstance(value, str):
-        _check_text(name, value)
-    elif isinstance(value, int):
-        if abs(value) >= _INT_LIMIT:
-            raise ValueError(f"{name} has a whole number beyond 64 bits")
-    elif isinstance(value, float):
-        if not abs(value) < float("inf"):
-            raise ValueError(f"{name} has a number that JSON does not have: {value}")
-    else:
-        raise ValueError(f"{name} has a value of type {type(value).__name__}, which JSON does not have")
-
-
-def _check_text(name: str, text: Any) -> None:
-    if not isinstance(text, str):
-        raise ValueError(f"{name} has a key of type {type(text).__name__}, which JSON does not have")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} has half of a surrogate pair") from None
+            raise ValueError(f"{name} is {shown(value)}")
 
 
 # --- reading and writing ----------------------------------------------------------------------------------------------
-
-
-def _dump(value: Any, *, sort_keys: bool = False) -> bytes:
-    # A dict of another type than dict (an OrderedDict …) is one for json, too.
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
-    return text.encode()
-
-
-def _parse(text: bytes | str, limit: int) -> dict[str, Any]:
-    data = text.encode() if isinstance(text, str) else text
-    if len(data) > limit:
-        raise ValueError(f"larger than {limit} bytes")
-    try:
-        value = json.loads(data.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
 
 
 def _read(cls: type[_Made], data: Mapping[str, Any], prepare: Mapping[str, Callable[[Any], Any]]) -> _Made:
@@ -348,25 +241,9 @@ def _as_utc(value: Any) -> Any:
     if type(value) is not str:
         return value
     if _RFC3339.fullmatch(value) is None:
-        raise ValueError(f"at is {_shown(value)}, not a time such as 2026-01-13T10:30:45.123Z")
+        raise ValueError(f"at is {shown(value)}, not a time such as 2026-01-13T10:30:45.123Z")
     try:
         moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"at is {_shown(value)}: there is no such time") from None
+        raise ValueError(f"at is {shown(value)}: there is no such time") from None
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _shown(value: Any) -> str:
-    """Return a value as a message may hold it: short, and on one line."""
-    return repr(value)[:80] if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"

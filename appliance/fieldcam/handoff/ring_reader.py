@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 # A camera that is faster than this reader: names may be gone before they are opened, and are listed again.
 _LISTINGS = 4
+# madvise(2): map all pages at once; a fault for every 16 of 9,000 costs a fifth of the copy. Python has no name for it.
+_POPULATE_READ = 22
 _FOLDER = ""  # among names of what cannot be read
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -72,8 +74,10 @@ class Lease:
         Raises:
             ValueError: the lease was closed.
         """
-        if self._descriptor is None:
+        if self._memory is None:
             raise ValueError("the lease was closed")
+        with suppress(OSError):  # a kernel before 5.14
+            self._memory.madvise(_POPULATE_READ)
         if out is not None and out.shape == self.pixels.shape and out.dtype == np.uint8 and out.flags.writeable:
             np.copyto(out, self.pixels)
             return out

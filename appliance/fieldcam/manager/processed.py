@@ -20,7 +20,8 @@ from fieldcam.core.durable import make_folder, publish, remove_leftovers
 from fieldcam.core.errors import NameTakenError
 from fieldcam.core.layout import Layout
 from fieldcam.core.names import SERVICE_NAME
-from fieldcam.core.result import MAX_KEPT_BYTES, Result, read_plain_file
+from fieldcam.core.plain_file import read_plain_file
+from fieldcam.core.result import MAX_KEPT_BYTES, Result
 
 KEEP = 1000
 _NAME = re.compile(r"result_(\d{16})_[0-9a-f]{12}\.json", re.ASCII)

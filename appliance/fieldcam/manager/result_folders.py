@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fieldcam.core.names import SERVICE_NAME
-from fieldcam.core.result import BEAT_NAME, MAX_BEAT_BYTES, MAX_RESULT_BYTES, RESULT_NAME, Beat, Result, read_plain_file
+from fieldcam.core.plain_file import read_plain_file
+from fieldcam.core.result import BEAT_NAME, MAX_BEAT_BYTES, MAX_RESULT_BYTES, RESULT_NAME, Beat, Result
 
 MAX_SERVICES = 64
 MAX_LISTED = 30_000

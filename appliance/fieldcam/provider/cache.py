@@ -76,4 +76,4 @@ class ImageCache:
     def _held(self, frame: LiveFrame) -> bytes | None:
         with self._lock:
             known = self._frames.get(frame.sidecar.sequence)
-        return known[1] if known is not None and known[0] == frame else None
+        return known[1] if known is not None and (known[0] is frame or known[0] == frame) else None

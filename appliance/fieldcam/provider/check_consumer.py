@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldcam.core.clock import Clock, Instant, SystemClock, is_fresh
-from fieldcam.core.result import BEAT_NAME, MAX_BEAT_BYTES, Beat, read_plain_file
+from fieldcam.core.plain_file import read_plain_file
+from fieldcam.core.result import BEAT_NAME, MAX_BEAT_BYTES, Beat
 from fieldcam.provider.results import results_folder
 
 MAX_SILENCE_SECONDS = 60.0  # as `consumer_max_silence` of the appliance

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from fieldcam.core.clock import Clock, is_fresh
@@ -33,6 +34,7 @@ class Wanted:
         above: only a higher sequence.
         not_before_ns: only an exposure that began then or later, on CLOCK_BOOTTIME.
         waits: the caller would rather wait for a moment than decode what the ring will have.
+        volume_changes: of the chooser when `above` was said; sequences of another volume mean nothing.
     """
 
     stream: str
@@ -40,6 +42,7 @@ class Wanted:
     above: int = -1
     not_before_ns: int = -1
     waits: bool = False
+    volume_changes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Chooser:
 
     Args:
         folder: as `find_place`.
-        ring_dir: as `find_place`.
+        ring: as `find_place`.
         clock: time.
 
     Attributes:
@@ -63,8 +66,8 @@ class Chooser:
         volume_changes: rises when the hand-off area is another one than before: sequences begin anew there.
     """
 
-    def __init__(self, folder: Path, ring_dir: str | Path | None, clock: Clock) -> None:
-        self._finder = PlaceFinder(folder, ring_dir)
+    def __init__(self, folder: Path, ring: Path | None, clock: Clock) -> None:
+        self._finder = PlaceFinder(folder, ring)
         self._clock = clock
         self._place: Place | None = None
         self._files: LiveFiles | None = None
@@ -73,12 +76,12 @@ class Chooser:
         self._file_seen: tuple[int, float] = (-1, 0.0)
         self._damaged: deque[tuple[int, str]] = deque(maxlen=100)
         self._volume_id: str | None = None
-        self._given_ns = -1
+        self._given_ns = self._left_ns = -1
         self.given = -1
         self.volume_changes = 0
 
-    def choose(self, wanted: Wanted, unreadable: frozenset[LiveFrame] = frozenset()) -> Leased | LiveFrame:
-        """Return the newest frame that may be given; `leave` a lease or close it.
+    def choose(self, wanted: Wanted, unreadable: frozenset[Path] = frozenset()) -> Leased | LiveFrame:
+        """Return the newest frame that may be given; a lease is the caller's to close.
 
         Args:
             wanted: what is accepted.
@@ -90,7 +93,8 @@ class Chooser:
             ImageTooOldError: there are only frames that are too old, given already, or of a frozen camera.
         """
         files = self._find()
-        floor = max(wanted.above + 1, self.given)
+        above = wanted.above if wanted.volume_changes == self.volume_changes else -1
+        floor = max(above + 1, self.given)
         lease = self._lease(wanted.stream, floor)
         try:
             chosen = self._choose(files, lease, floor, wanted, unreadable)
@@ -112,14 +116,9 @@ class Chooser:
         """Never choose this file again: it cannot be decoded."""
         self._damaged.append((sidecar.sequence, sidecar.sha256))
 
-    def newest(self) -> list[LiveFrame]:
-        """Return the newest files of this boot, at most ten, newest first. Raises as `choose`."""
-        found = []
-        for frame in self._find().newest_first():
-            found.append(frame)
-            if len(found) == 10:
-                break
-        return found
+    def newest(self, number: int) -> list[LiveFrame]:
+        """Return the newest files of this boot, at most so many, newest first. Raises as `choose`."""
+        return list(islice(self._find().newest_first(), number))
 
     def wait_seconds(self, wanted: Wanted) -> float:
         """Return after which time it is worth looking again without any news."""
@@ -155,13 +154,13 @@ class Chooser:
             self._files = LiveFiles(place, self._clock.boot_id())
             if self._volume_id not in {None, place.volume.id}:
                 self.volume_changes += 1
-                self.given = -1
+                self.given, self._left_ns = -1, self._given_ns
                 self._damaged.clear()
             self._volume_id = place.volume.id
         return self._files
 
     def _choose(
-        self, files: LiveFiles, lease: Lease | None, floor: int, wanted: Wanted, unreadable: frozenset[LiveFrame]
+        self, files: LiveFiles, lease: Lease | None, floor: int, wanted: Wanted, unreadable: frozenset[Path]
     ) -> Lease | LiveFrame:
         in_ring = self._why_not(lease.sidecar, wanted) if lease is not None else None
         ring_frame = lease if in_ring is None else None
@@ -174,7 +173,7 @@ class Chooser:
             if frame.sidecar.sequence < floor:
                 trouble = trouble or _nothing_newer(frame)
                 break
-            if frame in unreadable or (frame.sidecar.sequence, frame.sidecar.sha256) in self._damaged:
+            if frame.path in unreadable or (frame.sidecar.sequence, frame.sidecar.sha256) in self._damaged:
                 trouble = trouble or ImageNotFoundError(f"{frame.path} is damaged", path=str(frame.path))
                 continue
             why_not = self._why_not(frame.sidecar, wanted)
@@ -211,7 +210,7 @@ class Chooser:
             )
         if sidecar.monotonic_ns < wanted.not_before_ns:
             return ImageTooOldError(f"the newest image was exposed {age:.1f} s ago, before the moment asked for")
-        if sidecar.monotonic_ns < self._given_ns and sidecar.sequence > self.given:
+        if sidecar.monotonic_ns < self._left_ns:
             return ImageTooOldError("the newest image is older than one given before, of another volume")
         return None
 
@@ -274,8 +273,3 @@ def _nothing_newer(frame: LiveFrame) -> ImageTooOldError:
     return ImageTooOldError(
         f"the newest image is {frame.path.name}: it was given before, or is not as new as asked", path=str(frame.path)
     )
-
-
-def with_sidecar(leased: Leased) -> Sidecar:
-    """Return what is known of a leased frame."""
-    return replace(leased.sidecar)

@@ -77,7 +77,12 @@ class LiveFiles:
         self._place = place
         self._boot_id = boot_id
         self.flaw: str | None = None
-        self._forget()
+        self._seen: _Signature | None = None
+        self._folder: tuple[int, int] | None = None
+        self._names: dict[str, FrameFile] = {}
+        self._frames: dict[str, LiveFrame] = {}
+        self._refused: dict[str, tuple[tuple[int, int, int] | None, str]] = {}
+        self._newest = _Remembered(iter(()))
 
     def newest_first(self) -> Iterator[LiveFrame]:
         """Yield the frames by sequence, never by file time; no more sidecars are read than are asked for.
@@ -92,11 +97,8 @@ class LiveFiles:
         return iter(self._newest)
 
     def _forget(self) -> None:
-        self._seen: _Signature | None = None
-        self._folder: tuple[int, int] | None = None
-        self._names: dict[str, FrameFile] = {}
-        self._frames: dict[str, LiveFrame] = {}
-        self._refused: dict[str, tuple[tuple[int, int, int] | None, str]] = {}
+        self._seen = None
+        self._names, self._frames, self._refused = {}, {}, {}
         self._newest = _Remembered(iter(()))
 
     def _signature(self) -> _Signature | None:

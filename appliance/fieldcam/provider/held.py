@@ -30,11 +30,26 @@ class HeldFrame:
         sidecar: what is known of it.
         stream: `main` or `lores`.
         source: where it came from.
-        jpeg: the very bytes of the file; None for a frame out of the ring.
+        jpeg: the very bytes of the file; None for a frame out of the ring, or one that is decoded already.
+
+    Args:
+        sidecar: of the frame.
+        clock: time.
+        stream: `main` or `lores`.
+        lease: the frame in the ring; closed with this object.
+        jpeg: the bytes of its file.
+        picture: its pixels, decoded from the file before, which nobody changes.
     """
 
     def __init__(
-        self, sidecar: Sidecar, clock: Clock, *, stream: str, lease: Lease | None = None, jpeg: bytes | None = None
+        self,
+        sidecar: Sidecar,
+        clock: Clock,
+        *,
+        stream: str,
+        lease: Lease | None = None,
+        jpeg: bytes | None = None,
+        picture: npt.NDArray[np.uint8] | None = None,
     ) -> None:
         self.sidecar = sidecar
         self.sequence = sidecar.sequence
@@ -43,6 +58,7 @@ class HeldFrame:
         self.source: Source = "file" if lease is None else "ring"
         self._lease = lease
         self._clock = clock
+        self._pixels = picture if lease is None else lease.pixels
 
     @property
     def age(self) -> float:
@@ -55,8 +71,12 @@ class HeldFrame:
 
     @property
     def view(self) -> npt.NDArray[np.uint8] | None:
-        """The pixels in shared memory, read-only, valid until `close`; None for a frame out of a file."""
-        return self._lease.pixels if self._lease is not None else None
+        """The pixels, read-only, valid until `close`; None for a frame that is not decoded yet."""
+        if self._pixels is None:
+            return None
+        view: npt.NDArray[np.uint8] = self._pixels.view()
+        view.flags.writeable = False
+        return view
 
     def image(
         self, *, gray: bool = False, divisor: Divisor = 1, out: npt.NDArray[np.uint8] | None = None
@@ -74,8 +94,8 @@ class HeldFrame:
         """
         if divisor not in DIVISORS:
             raise ValueError(f"divisor is {divisor!r}: 1, 2, 4 and 8 are possible")
-        if self._lease is not None:
-            return _own(_reduced(self._lease.pixels, gray=gray, divisor=divisor), self._lease.pixels, out)
+        if self._pixels is not None:
+            return _own(_reduced(self._pixels, gray=gray, divisor=divisor), self._pixels, out)
         if self.jpeg is None:
             raise ValueError("the frame was closed")
         if self.stream == "lores":
@@ -88,6 +108,7 @@ class HeldFrame:
 
     def close(self) -> None:
         """Give the slot back. Idempotent."""
+        self._pixels = None
         if self._lease is not None:
             self._lease.close()
             self._lease = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A thread that reads new images as they appear. It does not keep alive the provider it works for."""
+"""The thread that reads new images as they appear. It does not keep alive the provider it works for."""
 
 from __future__ import annotations
 
@@ -53,3 +53,45 @@ class Monitor:
             del look  # or this thread would keep the provider
             if not self._stop.is_set():
                 self._news.wait(mark, TICK_SECONDS)
+
+
+class Background:
+    """What outlives a call and must not outlive the provider: its thread and its descriptors.
+
+    Args:
+        news: tells of new files; closed at the end.
+    """
+
+    def __init__(self, news: News) -> None:
+        self.news = news
+        self._lock = threading.Lock()
+        self._monitor: Monitor | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the thread runs."""
+        monitor = self._monitor
+        return monitor is not None and monitor.is_alive
+
+    def start(self, look: Callable[[], object]) -> None:
+        """Start the thread unless it runs."""
+        if self.is_active:
+            return
+        with self._lock:
+            if not self.is_active:
+                self._monitor = Monitor(self.news, look)
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        with self._lock:
+            monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            monitor.stop()
+            self.news.rest()
+
+    def end(self) -> None:
+        """Give everything back, waiting for nothing: the garbage collector may be who calls."""
+        monitor = self._monitor
+        if monitor is not None:
+            monitor.tell()
+        self.news.close()

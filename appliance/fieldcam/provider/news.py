@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fieldcam.handoff.watch import FolderWatch
@@ -35,7 +36,8 @@ class News:
         """Begin to watch if nobody did yet; return a mark for `wait`."""
         with self._condition:
             if self._watch is None and not self._closed:
-                self._watch = FolderWatch(self._folders, poll_interval=self._poll_interval)
+                with suppress(OSError):  # no descriptor left: `wait` is a poll then
+                    self._watch = FolderWatch(self._folders, poll_interval=self._poll_interval)
             return self._count
 
     def wait(self, mark: int, timeout: float) -> None:
@@ -45,7 +47,10 @@ class News:
             with self._condition:
                 left = deadline - time.monotonic()
                 watch = self._watch
-                if self._count != mark or left <= 0 or watch is None:
+                if self._count != mark or left <= 0 or self._closed:
+                    return
+                if watch is None:
+                    self._condition.wait(min(left, self._poll_interval))
                     return
                 if self._is_watching:
                     self._condition.wait(left)
@@ -65,15 +70,21 @@ class News:
                 self._watch.wake()
             self._condition.notify_all()
 
+    def rest(self) -> None:
+        """Give the descriptors back unless somebody waits; the next mark opens them again."""
+        with self._condition:
+            if not self._is_watching:
+                self._close_watch()
+
     def close(self) -> None:
-        """Give the descriptors back and end all waits. Idempotent."""
+        """Give the descriptors back and end all waits, for good. Idempotent."""
         self.wake()
         with self._condition:
             self._closed = True
             if not self._is_watching:
                 self._close_watch()
 
-    def _watched(self, heard: bool) -> None:  # noqa: FBT001 - inside
+    def _watched(self, heard: bool) -> None:
         with self._condition:
             self._is_watching = False
             self._count += heard

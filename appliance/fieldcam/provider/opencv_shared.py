@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,7 @@ class SharedVideoCapture:
         self._controls = controls
         self._lock = threading.Lock()  # around what was grabbed: nobody may close what another decodes
         self._held: HeldFrame | None = None
-        self._last_image: weakref.ref[Image] | None = None
+        self._last_image: Image | None = None
         self._wish: tuple[float | None, float | None] = (None, None)
         self._height_decides = False
         self._raises = False
@@ -113,9 +112,8 @@ class SharedVideoCapture:
             try:
                 if self._held is not None:
                     return True, self._image_of(self._held, image)
-                last = self._last_image() if self._last_image is not None else None
-                if last is not None:
-                    return True, _copied(last, image)
+                if self._last_image is not None:
+                    return True, _copied(self._last_image, image)
             except FieldcamError as error:
                 failure = error
         return self._fail(failure), None
@@ -146,10 +144,11 @@ class SharedVideoCapture:
         if held.jpeg is not None:
             self._hold(held)  # compressed bytes are cheap to keep for a retrieve() that may follow
         else:
-            # A lease is not: its slot could not be written meanwhile. The caller's own array has the picture.
+            # A lease is not: its slot could not be written meanwhile. The array that is returned has the picture; as it
+            # stays until the next read, it costs what a loop that still has its last frame costs anyway.
             held.close()
             with self._lock:
-                self._last_image = weakref.ref(array)
+                self._last_image = array if self._frames.is_open else None
         return True, array
 
     def get(self, prop_id: int) -> float:

@@ -8,7 +8,6 @@ previews has a fourth byte.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,7 +129,7 @@ def make_configuration(
 
 
 def checked(config: Mapping[str, Any]) -> Configuration:
-    """Return a copy of a configuration that a program made.
+    """Return a configuration that a program made, with streams of its own.
 
     Raises:
         RuntimeError: it has no main stream, or sizes that are none; as Picamera2.
@@ -138,7 +137,7 @@ def checked(config: Mapping[str, Any]) -> Configuration:
     main = config.get("main")
     if not isinstance(main, Mapping):
         raise RuntimeError("'main' key expected in camera configuration")
-    result = Configuration(copy.deepcopy(dict(config)))
+    result = Configuration(config)
     for name in ("main", "lores"):
         stream = result.get(name)
         if stream is None:

@@ -42,12 +42,12 @@ class PlaceFinder:
     """Finds the place of a folder again and again; reads the marker only when it is another one than before.
 
     Args:
-        folder, ring_dir: as `find_place`.
+        folder, ring: as `find_place`.
     """
 
-    def __init__(self, folder: Path, ring_dir: str | Path | None) -> None:
+    def __init__(self, folder: Path, ring: Path | None) -> None:
         self._folder = folder
-        self._ring_dir = ring_dir
+        self._ring = ring
         self._marker = _area_of(folder)[0] / MARKER
         self._seen: tuple[int, int, int] | None = None
         self._place: Place | None = None
@@ -60,7 +60,7 @@ class PlaceFinder:
         except OSError:
             seen = None
         if self._place is None or seen is None or seen != self._seen:
-            self._place = find_place(self._folder, self._ring_dir)
+            self._place = find_place(self._folder, self._ring)
             self._seen = seen
         return self._place
 
@@ -72,17 +72,26 @@ def _area_of(folder: Path) -> tuple[Path, Path]:
     return folder, Path()
 
 
-def find_place(folder: Path, ring_dir: str | Path | None) -> Place:
+def find_place(folder: Path, ring: Path | None) -> Place:
     """Find the hand-off area that a camera's folder belongs to: itself, or two above it (`cameras/<name>`).
 
     Args:
         folder: the hand-off area, or the folder of one camera in it.
-        ring_dir: where the rings are; None = as the environment says; empty = no ring.
+        ring: see `ring_folder`.
 
     Raises:
         StorageUnavailableError: the area is missing, not mounted, or was never deployed.
     """
-    area, below = _area_of(folder)
-    volume = Volume.open(area, "handoff")
+    area, _ = _area_of(folder)
+    return Place(Volume.open(area, "handoff"), folder / "live", folder / "metadata", ring)
+
+
+def ring_folder(folder: Path, ring_dir: str | Path | None) -> Path | None:
+    """Return where the decoded frames of a camera's folder are, be it there or not.
+
+    Args:
+        folder: the hand-off area, or the folder of one camera in it.
+        ring_dir: where the rings are; None = as the environment says; empty = no ring.
+    """
     rings = os.environ.get(RING_VARIABLE, DEFAULT_RING) if ring_dir is None else str(ring_dir)
-    return Place(volume, folder / "live", folder / "metadata", Path(rings) / below if rings else None)
+    return Path(rings) / _area_of(folder)[1] if rings else None

@@ -38,8 +38,9 @@ def check(config: ImageProviderConfig) -> None:
     Raises:
         ConfigError: a value is none that can be worked with.
     """
-    if not isinstance(config.shared_volume_dir, str | Path) or not str(config.shared_volume_dir):
-        raise ConfigError(f"shared_volume_dir is {config.shared_volume_dir!r}: the path of a folder is possible")
+    folder: object = config.shared_volume_dir  # from a caller without types
+    if not isinstance(folder, str | Path) or not str(folder):
+        raise ConfigError(f"shared_volume_dir is {folder!r}: the path of a folder is possible")
     for key in ("monitor_interval", "max_age_seconds"):
         value = getattr(config, key)
         if not _is_seconds(value):

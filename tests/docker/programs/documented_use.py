@@ -38,8 +38,9 @@ def main() -> None:
     picamera.stop()
     monitored = SharedVolumeImageProvider(cache_size=15, enable_performance_monitoring=True)
     monitored.start_monitoring()
-    ok, image, metadata = monitored.get_latest_image(max_age_seconds=10.0)
-    time.sleep(1.0)
+    for _ in range(5):
+        time.sleep(0.25)
+        ok, image, metadata = monitored.get_latest_image(max_age_seconds=10.0)
     status = monitored.get_status()
     cached = [(name, each["age"]) for name, _, each in monitored.get_cached_images()]
     monitored.stop_monitoring()

@@ -15,14 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fieldcam.core.clock import Instant
-from fieldcam.core.result import (
-    MAX_BEAT_BYTES,
-    MAX_DEPTH,
-    MAX_RESULT_BYTES,
-    Beat,
-    Result,
-    read_plain_file,
-)
+from fieldcam.core.plain_file import read_plain_file
+from fieldcam.core.plain_json import MAX_DEPTH
+from fieldcam.core.result import MAX_BEAT_BYTES, MAX_RESULT_BYTES, Beat, Result
 
 GOOD: dict[str, Any] = {
     "service": "sky-analysis",

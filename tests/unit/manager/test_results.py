@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fieldcam.catalog import writer as catalog_writer
 from fieldcam.catalog.connect import transaction
-from fieldcam.core import result as core_result
+from fieldcam.core import plain_file
 from fieldcam.core.clock import Instant
 from fieldcam.core.errors import StorageFullError
 from fieldcam.core.layout import MARKER
@@ -569,7 +569,7 @@ def stepped(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyDisk]:
     with monkeypatch.context() as patched:
         disk = FaultyDisk(patched)
         patched.setattr(result_folders, "os", SteppedOs(disk, FOLDER_CALLS))
-        patched.setattr(core_result, "os", SteppedOs(disk, FILE_CALLS))
+        patched.setattr(plain_file, "os", SteppedOs(disk, FILE_CALLS))
         patched.setattr(processed, "os", SteppedOs(disk, ("scandir",)))
 
         @contextmanager

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,9 @@ def timed(ask: Any) -> tuple[Any, float]:
     return ask(), time.monotonic() - began
 
 
-def leased_slots() -> list[str]:
+def leased_slots() -> set[str]:
     """Return the ring's files that this process reads; the writer beside it has them open for writing."""
-    found = []
+    found = set()
     for entry in Path("/proc/self/fd").iterdir():
         try:
             target = str(entry.readlink())
@@ -60,7 +61,7 @@ def leased_slots() -> list[str]:
         except OSError:
             continue
         if ".slot" in target and access == os.O_RDONLY:
-            found.append(target)
+            found.add(target)
     return found
 
 
@@ -250,6 +251,8 @@ class TestSizes:
         [
             ([("WIDTH", 320)], (320, 240)),
             ([("HEIGHT", 240)], (320, 240)),
+            ([("HEIGHT", 420)], (640, 480)),
+            ([("WIDTH", 420)], (320, 240)),
             ([("WIDTH", 200)], (160, 120)),
             ([("WIDTH", 1)], (80, 60)),
             ([("WIDTH", 4056), ("HEIGHT", 3040)], (640, 480)),
@@ -337,46 +340,148 @@ class TestPlaces:
         assert image is not None
         assert image.shape == (240, 320, 3)
 
-    def test_a_small_stream_of_the_ring_is_used_for_small_pictures(self, tmp_path: Path) -> None:
-        source = SharedCamera(tmp_path, with_ring=True, size=(1280, 960))
-        camera = ContainerCameraInterface(**source.options)
+
+class TestRing:
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Iterator[SharedCamera]:
+        camera = SharedCamera(tmp_path, with_ring=True, size=(1280, 960))
+        yield camera
+        camera.close()
+
+    @pytest.fixture
+    def camera(self, source: SharedCamera) -> Iterator[ContainerCameraInterface]:
+        """The ring knows already that there is a reader."""
+        ours = ContainerCameraInterface(**source.options)
+        assert not ours.isOpened()
+        yield ours
+        ours.release()
+
+    def test_a_grabbed_frame_keeps_its_slot_until_the_next_call(
+        self, camera: ContainerCameraInterface, source: SharedCamera
+    ) -> None:
+        source.publish(only_ring=True)
+        assert camera.grab()
+        assert len(leased_slots()) == 1
+
+        waiting = threading.Thread(target=camera.grab)
+        waiting.start()
+        wait_until(lambda: not leased_slots(), "the slot is given back before the wait")
+        assert waiting.is_alive()
+        source.publish(only_ring=True)
+        waiting.join()
+
+        assert len(leased_slots()) == 1
+
+    def test_a_read_gives_the_slot_back_and_the_picture_is_there_once_more(
+        self, camera: ContainerCameraInterface, source: SharedCamera
+    ) -> None:
+        source.publish(only_ring=True)
+
+        _, image = camera.read()
+
+        assert leased_slots() == set()
+        succeeded, again = camera.retrieve()
+        assert succeeded
+        assert again is not image
+        assert np.array_equal(np.asarray(image), np.asarray(again))
+        target = np.zeros_like(np.asarray(image))
+        assert camera.retrieve(target)[1] is target
+        assert np.array_equal(np.asarray(image), target)
+        assert image is not None
+        kept = weakref.ref(image)
+        del image
+        assert camera.retrieve()[0]
+        camera.set(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 0)
+        assert not camera.grab()
+        assert kept() is None
+        assert camera.retrieve() == (False, None)
+
+    @pytest.mark.parametrize("how", ["stop", "release", "close"])
+    def test_a_slot_and_all_else_is_given_back(self, tmp_path: Path, source: SharedCamera, how: str) -> None:
+        before = resources()
+        camera = ContainerCameraInterface(**source.options, max_age_seconds=2.0)
+        camera.set(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 50)
+        assert not camera.grab()
+        source.publish(only_ring=True)
+        slots = resources()[0] - before[0]
+        assert camera.grab()
+        assert leased_slots()
+
+        getattr(camera, how)()
+
+        assert leased_slots() == set()
+        assert resources()[0] < before[0] + slots
+        source.publish(only_ring=True)
+        assert camera.capture_array() is None or how == "stop"
+
+    def test_a_frame_that_comes_after_a_release_is_given_back(
+        self, camera: ContainerCameraInterface, source: SharedCamera, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frames: Any = camera._frames
+        provider, hold, take = frames._session.provider, frames._session.provider.hold, frames.take
+
+        def hold_and_release(**options: Any) -> Any:
+            held = hold(**options)
+            camera.release()
+            return held
+
+        monkeypatch.setattr(provider, "hold", hold_and_release)
+        source.publish(only_ring=True)
+        assert camera.grab() is False
+        assert leased_slots() == set()
+
+        camera.open()
+
+        def take_and_release() -> Any:
+            held = take()
+            camera.release()
+            return held
+
+        monkeypatch.setattr(frames, "take", take_and_release)
+        camera.grab()
+        assert leased_slots() == set()
+        assert camera.retrieve() == (False, None)
+
+    def test_small_pictures_are_made_of_the_small_stream(
+        self, camera: ContainerCameraInterface, source: SharedCamera
+    ) -> None:
+        camera.capture_metadata()
         with source.running():
             wait_until(
-                lambda: camera.capture_array("lores") is not None and self._in_ring(source), "lores is in the ring"
+                lambda: camera.capture_array("lores") is not None and self._streams(source) >= {"lores"}, "lores"
             )
             array = camera.capture_array("lores")
-        camera.close()
-        source.close()
 
         assert array is not None
         assert array.shape == (480, 640, 3)
-        assert not list(source.ring.glob("main-*"))
 
-    def _in_ring(self, source: SharedCamera) -> bool:
-        return bool(list(source.ring.glob("lores-*.slot")))
-
-    def test_what_is_read_comes_out_of_the_ring_and_its_slot_is_given_back(self, tmp_path: Path) -> None:
-        source = SharedCamera(tmp_path, with_ring=True)
+    def test_pictures_larger_than_the_small_stream_are_made_of_the_main_one(self, source: SharedCamera) -> None:
         camera = ContainerCameraInterface(**source.options)
+        camera.configure(camera.create_video_configuration(lores={"size": (1000, 750)}))
         with source.running():
-            wait_until(lambda: camera.grab() and leased_slots(), "a frame is grabbed out of the ring")
-            grabbed = camera.retrieve()
-            assert leased_slots()
-            succeeded, image = camera.read()
-            while leased_slots():  # a file was the newest when read: its slot was late
-                succeeded, image = camera.read()
-            assert camera.retrieve()[0]
-            wait_until(lambda: camera.grab() and leased_slots(), "another one")
-            camera.stop()
-            assert not leased_slots()
-            wait_until(lambda: camera.grab() and leased_slots(), "another one")
-            camera.release()
-        source.close()
+            wait_until(
+                lambda: camera.capture_array("lores") is not None and self._streams(source), "a frame in the ring"
+            )
+            array = camera.capture_array("lores")
+        camera.release()
 
-        assert grabbed[0]
-        assert succeeded
-        assert image is not None
-        assert not leased_slots()
+        assert array is not None
+        assert array.shape == (750, 1000, 3)
+        assert self._streams(source) == {"main"}
+
+    def test_a_file_is_not_made_of_the_ring(
+        self, camera: ContainerCameraInterface, source: SharedCamera, tmp_path: Path
+    ) -> None:
+        sidecar = source.publish()
+        source.publish(only_ring=True)
+
+        metadata = camera.capture_file(tmp_path / "photo.jpg")
+
+        assert (tmp_path / "photo.jpg").read_bytes() == source.bytes_of(sidecar)
+        assert metadata["sha256"] == sidecar.sha256
+
+    def _streams(self, source: SharedCamera) -> set[str]:
+        return {path.name.partition("-")[0] for path in source.ring.glob("*.slot")}
 
 
 class TestThreads:

@@ -54,6 +54,7 @@ def test_a_minute_of_traffic_is_one_result() -> None:
     assert data["frames"] > 100
     assert 0 < data["frames_settling"] < 60
     assert data["frame_seconds"] == pytest.approx(1 / 15, rel=0.1)
+    assert data["step"] == pytest.approx(160 / 480 / 15, rel=0.1)
     assert not data["too_slow"]
     assert not data["simulated"]
     assert 60 < data["brightness"] < 160
