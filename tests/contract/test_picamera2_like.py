@@ -65,6 +65,11 @@ def bench(still_bench: Bench) -> Iterator[Bench]:
         yield still_bench
 
 
+def read_image(file: Path) -> Any:
+    """Return an image file as OpenCV reads it."""
+    return cv2.imread(str(file))
+
+
 def colour_of(array: Any) -> list[int]:
     """Return the first colours of the upper part."""
     return [int(value) for value in array[array.shape[0] // 10, array.shape[1] // 2]]
@@ -80,7 +85,7 @@ class TestRunning:
         camera.stop_preview()
         camera.close()
 
-        assert cv2.imread(str(tmp_path / "test.jpg")).shape == FULL
+        assert read_image(tmp_path / "test.jpg").shape == FULL
         assert metadata["SensorTimestamp"] > 0
 
     def test_it_starts_with_a_configuration(self, bench: Bench) -> None:
@@ -103,10 +108,11 @@ class TestRunning:
     def test_a_block_closes_it(self, bench: Bench, tmp_path: Path) -> None:
         with bench.camera as camera:
             camera.start()
-            assert camera.is_open
+            states = [camera.is_open]
             assert camera.capture_array() is not None
 
-        assert not camera.is_open
+        states.append(camera.is_open)
+        assert states == [True, False]
         assert camera.capture_array() is None
         assert camera.capture_metadata() == {}
         with pytest.raises(CameraNotAvailableError):
@@ -120,7 +126,8 @@ class TestArrays:
         array = bench.camera.capture_array()
 
         assert array is not None
-        assert (array.shape, array.dtype) == (FULL, np.uint8)
+        assert array.shape == FULL
+        assert array.dtype == np.uint8
         assert np.abs(np.subtract(colour_of(array), RED_GREEN_BLUE)).max() <= 8
         assert array.flags.writeable
         assert array.flags.c_contiguous
@@ -221,11 +228,8 @@ class TestArrays:
         assert array.shape == (360, 320)
         assert bench.camera.stream_configuration("lores")["framesize"] == array.nbytes
         luma, blue, red = array[24, 160], array[240:300].reshape(-1)[160 * 12 + 80], array[300:].reshape(-1)[160 * 12]
-        assert (int(luma), int(blue), int(red)) == (
-            pytest.approx(105, abs=6),
-            pytest.approx(128 + (40 - 105) / 1.772, abs=6),
-            pytest.approx(128 + (160 - 105) / 1.402, abs=6),
-        )
+        expected = (105, 128 + (40 - 105) / 1.772, 128 + (160 - 105) / 1.402)
+        assert [int(luma), int(blue), int(red)] == pytest.approx(expected, abs=6)
 
     def test_an_unknown_format_is_red_green_blue(self, bench: Bench) -> None:
         bench.camera.configure(bench.camera.create_preview_configuration(main={"format": "NV12"}))
@@ -328,7 +332,7 @@ class TestFiles:
             bench.camera.capture_file(tmp_path / "photo.jpg")
             sizes.append((tmp_path / "photo.jpg").stat().st_size)
 
-        image = cv2.imread(str(tmp_path / "photo.jpg"))
+        image = read_image(tmp_path / "photo.jpg")
         assert image.shape == (240, 320, 3)
         assert np.abs(np.subtract(colour_of(image), RED_GREEN_BLUE[::-1])).max() <= 20
         assert sizes[1] < sizes[0]
@@ -336,7 +340,7 @@ class TestFiles:
     def test_lores_is_written_small(self, bench: Bench, tmp_path: Path) -> None:
         bench.camera.capture_file(tmp_path / "photo.jpg", name="lores")
 
-        assert cv2.imread(str(tmp_path / "photo.jpg")).shape == (240, 320, 3)
+        assert read_image(tmp_path / "photo.jpg").shape == (240, 320, 3)
 
     @pytest.mark.parametrize("asked", [("photo.png", None), ("photo", "png")])
     def test_other_formats_keep_their_colours(
@@ -508,7 +512,7 @@ class TestConfigurations:
         assert array is not None
         assert array.shape == FULL
         assert metadata["width"] == SIZE[0]
-        assert cv2.imread(str(tmp_path / "photo.jpg")).shape == FULL
+        assert read_image(tmp_path / "photo.jpg").shape == FULL
         assert camera.camera_configuration()["main"]["size"] == (160, 120)
 
     def test_a_configuration_is_copied(self, bench: Bench) -> None:

@@ -100,7 +100,7 @@ class TestVideoCapture:
         assert light_of(bench.capture.read()[1]) < 250
 
     def test_every_frame_comes_once_and_in_order(self, bench: Bench) -> None:
-        lights = []
+        lights: list[int] = []
         while len(lights) < 5:
             succeeded, image = bench.capture.read()
             assert succeeded

@@ -29,7 +29,7 @@ from tests.frames_on_disk import make_sidecar
 VOLUME = "torture"
 SIZES = ((96, 64), (64, 96), (120, 50))
 END = "end"  # a file of that name in the folder ends the readers
-_PROBLEMS = 5
+FRAMES_BETWEEN_WORDS = 50
 
 
 class Child:
@@ -171,12 +171,15 @@ def publish(writer: RingWriter, sequence: int, size: tuple[int, int]) -> int:
 
 
 def read_all(folder: Path, say: Say, *, seed: int) -> None:
-    """Read and check whatever comes until the end; say how many frames, and what was wrong."""
+    """Read and check whatever comes until the end; say every now and then how many frames, and what was wrong."""
     dice = random.Random(seed)
     reader, watch = make_reader(folder), FolderWatch([folder])
     newest, count = -1, 0
     problems: list[str] = []
     while True:
+        if count >= FRAMES_BETWEEN_WORDS or problems:
+            say({"read": count, "problems": problems})
+            count, problems = 0, []
         lease = reader.newest(newer_than=newest)
         if lease is None:
             if (folder / END).exists():
@@ -190,19 +193,19 @@ def read_all(folder: Path, say: Say, *, seed: int) -> None:
                 problems.append(f"older: {lease.sequence} after {newest}")
             newest = lease.sequence
             # Some are held while the writer goes on, and must stay as they are.
-            if dice.random() < 0.2:
+            if dice.random() < 0.1:
                 time.sleep(dice.random() * 0.004)
                 problems += problems_of(lease)
-        del problems[_PROBLEMS:]
     say({"read": count, "problems": problems})
 
 
 def hold_one(folder: Path, say: Say) -> None:
-    """Take one frame and keep it, say which, until killed."""
+    """Take one frame and keep it, say which; when asked, whether it still is the same; until killed."""
     reader, watch = make_reader(folder), FolderWatch([folder])
     while (lease := reader.newest()) is None:
         watch.wait(0.1)
+    before = lease.copy()
     say(lease.sequence)
     while True:
-        signal.pause()
-        assert lease.pixels.size
+        say.wait()
+        say(bool((lease.pixels == before).all()))

@@ -85,10 +85,10 @@ def write_frames(folder: Path, count: int, say: Say) -> None:
             say({"at": sequence})
             writer.tidy()
     (folder / END).touch()
-    stats = dataclasses.asdict(writer.stats)
+    say(dataclasses.asdict(writer.stats))
     say.wait()  # until all readers are gone
     writer.tidy()
-    say({"stats": stats, "abandoned": writer.stats.abandoned_bytes})
+    say(dataclasses.asdict(writer.stats))
 
 
 def frames(count: int, progress: Progress, *, enough: int | None = None, seed: int = 1) -> Outcome:
@@ -96,41 +96,56 @@ def frames(count: int, progress: Progress, *, enough: int | None = None, seed: i
     outcome = Outcome("R29", "ring frames, readers killed, sizes changing")
     dice = random.Random(seed)
     started = time.monotonic()
+    problems: list[str] = []
     with (
         ring_folder() as folder,
         children(*(_reader(folder, dice) for _ in range(READERS))) as readers,
         children(partial(write_frames, folder, count)) as (writer,),
     ):
-        at = 0
-        while True:
-            words = writer.hear(ANSWER_SECONDS)
-            if words is None:
-                outcome.tried([f"the writer stands still after {at} frames"])
-                break
-            at = words["at"]
+        while (words := writer.hear(ANSWER_SECONDS)) is not None and "at" in words:
             progress()
-            if at % FRAMES_BETWEEN_KILLS == FRAMES_BETWEEN_KILLS - FRAMES_BETWEEN_SIZES:
-                readers.pop(0).end()
-                readers.append(Child(_reader(folder, dice)))
-            if at + FRAMES_BETWEEN_SIZES >= count:
+            problems += _heard(readers, outcome)
+            if problems and enough is not None:
                 break
-        problems: list[str] = []
-        for reader in readers:
-            said = reader.hear(ANSWER_SECONDS)
-            problems += said["problems"] if said else ["a reader does not end"]
-            outcome.acknowledged += said["read"] if said else 0
-            reader.end()
-        writer.go_on()
-        last = writer.hear(ANSWER_SECONDS)
-        if last is None or last["abandoned"]:
-            problems.append(f"slots of dead readers are not free: {last}")
+            if words["at"] % FRAMES_BETWEEN_KILLS == FRAMES_BETWEEN_KILLS - FRAMES_BETWEEN_SIZES:
+                # One and the same place: the other readers are there from the first frame to the last.
+                readers[0].end()
+                readers[0] = Child(_reader(folder, dice))
+        if words is None:
+            problems.append("the writer stands still")
+        elif "published" in words:
+            for reader in readers:
+                problems += _heard_to_the_end(reader, outcome)
+            writer.go_on()
+            last = writer.hear(ANSWER_SECONDS)
+            if last is None or last["abandoned_bytes"]:
+                problems.append(f"slots of dead readers are not free: {last}")
+            outcome.how += f" ({words['published']} published, {outcome.acknowledged} checked)"
     for problem in problems[:enough]:
         outcome.tried([problem])
     if not problems:
-        outcome.tries += count
-    outcome.how += f" ({outcome.acknowledged} checked)"
+        outcome.tries = count
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _heard(readers: list[Child], outcome: Outcome) -> list[str]:
+    """Return what readers said was wrong."""
+    problems = []
+    for reader in readers:
+        while (said := reader.hear(0)) is not None:
+            outcome.acknowledged += said["read"]
+            problems += said["problems"]
+    return problems
+
+
+def _heard_to_the_end(reader: Child, outcome: Outcome) -> list[str]:
+    problems = []
+    while (said := reader.hear(ANSWER_SECONDS)) is not None:
+        outcome.acknowledged += said["read"]
+        problems += said["problems"]
+    reader.end()
+    return problems
 
 
 def _reader(folder: Path, dice: random.Random) -> Callable[[Say], None]:
@@ -192,20 +207,25 @@ def stopped_reader(count: int, progress: Progress) -> Outcome:
         children(partial(write_movie, folder, count), partial(hold_one, folder)) as (writer, holder),
     ):
         # It holds one from the beginning, so all three thirds are alike but for the stop and the kill.
-        held = holder.hear(ANSWER_SECONDS)
-        for change in (partial(holder.send, signal.SIGSTOP), holder.end, lambda: None):
+        held = folder / f"main-{holder.hear(ANSWER_SECONDS):020d}.slot"
+        for third in range(3):
             said = writer.hear(ANSWER_SECONDS + count * MOVIE_SECONDS * 10)
             progress()
             if said is None:
                 problems.append("the writer stands still")
                 break
             phases.append(said)
-            if len(phases) < 3 and not (folder / f"main-{held:020d}.slot").exists():
-                problems.append("the frame that is held was written over")
-            change()
+            if third == 0:
+                holder.send(signal.SIGSTOP)
+            elif third == 1:
+                holder.send(signal.SIGCONT)
+                holder.go_on()
+                if holder.hear(ANSWER_SECONDS) is not True:
+                    problems.append("the frame that is held was written over")
+                holder.end()
+            elif held.exists() or said["stats"]["abandoned_bytes"]:
+                problems.append("the slot of a killed reader is not free")
             writer.go_on()
-        if len(phases) == 3 and (folder / f"main-{held:020d}.slot").exists():
-            problems.append("the slot of a killed reader is not free")
         (folder / END).touch()
         for number, other in enumerate(others):
             said = other.hear(ANSWER_SECONDS)

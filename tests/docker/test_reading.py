@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.appliance_tree import wait_until
-from tests.docker.conftest import Site, make_site
+from tests.docker.conftest import Site, make_site, tmpfs
 from tests.docker.consumers import SKY, VEHICLES, compose_command, docker
 from tests.requirements import require
 
@@ -215,3 +215,19 @@ def test_the_appliance_is_there_after_its_consumers(image: str, refused_limits: 
         site.consumers.wait_until(SKY, lambda lines: lines and "error" in lines[-1], "says that there is nothing")
         with site.tree.capture_process():
             site.consumers.wait_until(SKY, lambda lines: lines[-1].get("source") == "ring", "has frames of the ring")
+
+
+def test_a_hand_off_area_that_is_mounted_anew_is_seen_when_one_service_is_restarted(site: Site) -> None:
+    look = ("python", "-c", "import os; print(sorted(os.listdir('/mnt/storage/camera_capture')))")
+    site.consumers.commands = dict.fromkeys((SKY, VEHICLES), ("python", "-c", "import signal; signal.pause()"))
+    site.consumers.up(SKY, VEHICLES)
+    with tmpfs(site.area):
+        (site.area / "new").touch()
+        before = site.consumers.execute(SKY, *look)
+        site.consumers.compose("restart", "--timeout", "1", SKY)
+        after = site.consumers.execute(SKY, *look)
+        other = site.consumers.execute(VEHICLES, *look)
+
+    assert "new" not in before
+    assert after.strip() == "['new']"
+    assert other == before

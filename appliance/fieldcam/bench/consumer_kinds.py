@@ -75,18 +75,22 @@ class LibraryConsumer:
         self._error = SharedVolumeError
         self._provider = SharedVolumeImageProvider(area, ring_dir=ring)
         self._sequence = int(after)
+        self._out: npt.NDArray[np.uint8] | None = None
 
     def take(self, how: str, timeout: float) -> Taken | None:
         """Take a frame.
 
         Args:
-            how: `array` waits for a new frame; `latest` asks for the newest one, new or not, every 50 ms.
+            how: `array` waits for a new frame and gets a new array; `reused` has it put into the array from before;
+                `latest` asks for the newest one, new or not, every 50 ms.
             timeout: seconds.
         """
         if how == "latest":
             select.select([STDIN], [], [], ASK_SECONDS)
             self._provider.get_latest_image()
             return None
+        if how == "reused":
+            return self._take_into_the_same_array(timeout)
         try:
             frame = self._provider.wait_for_frame(self._sequence, timeout)
         except self._error:
@@ -94,6 +98,16 @@ class LibraryConsumer:
         at_ns = _now_ns()
         self._sequence = frame.sequence
         return Taken(str(frame.sequence), at_ns, at_ns, age_seconds=float(frame.metadata["age"]))
+
+    def _take_into_the_same_array(self, timeout: float) -> Taken | None:
+        try:
+            with self._provider.hold(newer_than=self._sequence, timeout=timeout) as held:
+                self._sequence = held.sequence
+                self._out = held.image(out=self._out)
+                at_ns = _now_ns()
+                return Taken(str(held.sequence), at_ns, at_ns, age_seconds=held.age)
+        except self._error:
+            return None
 
     def facts(self) -> dict[str, Any]:
         """Return the documented status."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 PREFIX = "capture"
 SAMPLE_NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -31,6 +32,7 @@ class ParsedName:
     generation: int
 
 
+@lru_cache(maxsize=4096)  # a folder is listed again and again, and its names are the same
 def parse(stem: str) -> ParsedName | None:
     """Return what the stem of a file name says, or None when it is not a name of ours."""
     match = _STEM.fullmatch(stem)

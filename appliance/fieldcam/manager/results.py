@@ -13,24 +13,21 @@ place is away results wait where they are.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from fieldcam.catalog.result_rows import RecordedResult
 from fieldcam.core.clock import Clock
 from fieldcam.core.config import Config
-from fieldcam.core.durable import publish
-from fieldcam.core.errors import CatalogError, ImageNotFoundError, NameTakenError, SharedVolumeError
+from fieldcam.core.errors import CatalogError, SharedVolumeError
 from fieldcam.core.logs import StateLog, get_logger
 from fieldcam.core.result import MAX_KEPT_BYTES, MAX_WAITING, Result
+from fieldcam.manager.acknowledgements import acknowledge, with_capture
 from fieldcam.manager.keeper import OK, Keeper
 from fieldcam.manager.processed import Processed
 from fieldcam.manager.result_folders import FoundResult, RejectedError, ResultFolder, opened, services_in
 from fieldcam.manager.sources import Sources
-from fieldcam.store.reader import SIDECAR_SUFFIX, read_sidecar
-from fieldcam.store.remover import ACKNOWLEDGEMENT_SUFFIX
 
 _log = get_logger(__name__)
 # Every sweep that finds something is one transaction, and transactions are what wears an SD card.
@@ -256,54 +253,24 @@ class ResultSweeper:
         if camera not in cameras:
             raise RejectedError(f"there is no camera {camera}")
         try:
-            result, capture = self._with_capture(replace(found.result, camera=camera), camera)
+            result, capture = with_capture(replace(found.result, camera=camera), camera, self._sources)
         except ValueError as error:
             raise RejectedError(str(error)) from None
         if len(result.to_json()) > MAX_KEPT_BYTES - _FILLED_IN_BYTES:
             raise RejectedError("too large")  # written as JSON by us; a consumer may have written 1e9 for 1000000000.0
         return Taken(folder, found, result, capture)
 
-    def _with_capture(self, result: Result, camera: str) -> tuple[Result, str | None]:
-        """Return the result with the id of its capture, and the capture's name, when it is there: it needs no row."""
-        if result.filename is None:
-            return result, None
-        image = self._sources.image(camera, result.filename, "capture")
-        try:
-            image.lstat()
-            sidecar = read_sidecar(image.with_suffix(SIDECAR_SUFFIX))
-        except (OSError, ImageNotFoundError):
-            return result, None
-        # A live frame may have the name of a capture; both never have the same sequence.
-        if result.sequence not in {None, sidecar.sequence} or result.image_id not in {None, sidecar.id}:
-            return result, None
-        return replace(result, image_id=sidecar.id), result.filename
-
     def _finish(self, one: Taken, done: RecordedResult) -> None:
         camera = str(done.row.result.camera)
         self._processed.put(camera, done.row)
         capture = done.capture or one.capture
         if capture is not None:
-            self._acknowledge(camera, capture)
+            self.counts.acknowledged += acknowledge(camera, capture, self._sources)
         try:
             one.folder.remove(one.found)
         except OSError as error:
             self._is_stuck(one.folder, one.found.name, error)
         self.counts.taken += 1
-
-    def _acknowledge(self, camera: str, filename: str) -> None:
-        """Put the marker of a consumer beside a capture; one that is gone needs none."""
-        image = self._sources.image(camera, filename, "capture")
-        try:
-            if not stat.S_ISREG(image.lstat().st_mode):
-                return
-        except FileNotFoundError:
-            return
-        marker = image.with_suffix(ACKNOWLEDGEMENT_SUFFIX)
-        if marker.exists():
-            return
-        with suppress(NameTakenError):
-            publish([(marker, b"")], durable=True)
-            self.counts.acknowledged += 1
 
     # --- what stands in the way ----------------------------------------------------------------------------------
 

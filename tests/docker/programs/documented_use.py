@@ -38,9 +38,10 @@ def main() -> None:
     picamera.stop()
     monitored = SharedVolumeImageProvider(cache_size=15, enable_performance_monitoring=True)
     monitored.start_monitoring()
-    for _ in range(5):
+    for _ in range(4):
         time.sleep(0.25)
-        ok, image, metadata = monitored.get_latest_image(max_age_seconds=10.0)
+        monitored.get_latest_image(max_age_seconds=10.0)
+    ok, image, metadata = monitored.get_latest_image(max_age_seconds=10.0)
     status = monitored.get_status()
     cached = [(name, each["age"]) for name, _, each in monitored.get_cached_images()]
     monitored.stop_monitoring()

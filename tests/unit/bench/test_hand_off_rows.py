@@ -141,11 +141,13 @@ class TestP4:
 
         done = {
             "ours": measured(4, per_consumer),
+            "reused": measured(4, per_consumer / 2),
             "documented": measured(1, 0.090),
             "documented_4": measured(4, 0.090),
             "files": measured(1, 0.065),
         }
-        done["ours"].writer_seconds += [writer, writer, 10 * writer]
+        for name in ("ours", "reused"):
+            done[name].writer_seconds += [writer, writer, 10 * writer]
         return p4_four_consumers.rows(PLAN, done)
 
     def test_the_writer_and_all_four_consumers_count(self) -> None:
@@ -155,7 +157,7 @@ class TestP4:
         # 1.3 × 90 = 117 ms.
         assert (together.verdict, more.verdict) == ("pass", "short")
         assert together.ratio == pytest.approx(0.1168 / 0.090)
-        assert "4.00 × one" in together.notes[1]
+        assert "4.00 × one" in together.notes[2]
         assert together.figures["documented_mean_cpu_seconds_per_frame"] == pytest.approx(0.090 * 13 / 4)
 
     def test_a_provider_is_judged_by_its_share_of_a_core_without_the_writer(self) -> None:

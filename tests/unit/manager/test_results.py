@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -388,26 +389,24 @@ def test_what_waits_is_bounded_also_while_the_catalog_is_away(
     assert caplog.text.count("RESULTS_DROPPED_OVER service=sky") == 1
 
 
-def test_a_folder_the_manager_may_not_write_is_told_once_and_left_alone(
-    stage: Stage, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_the_manager_may_not_write_is_told_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    stage.put("sky", 1)
-    stage.put("cars", 2)
-    stage.pass_time(0)
-    for number in (3, 4):
-        stage.put("sky", number)
-    stage.folder("sky").chmod(0o555)
-    for path in (stage.config.archive_dir.parent, *stage.config.archive_dir.parent.parents):
-        if path.owner() == "root" and path.name.startswith(("pytest-", "test_")):
-            path.chmod(0o755)
-    with as_an_ordinary_user(stage.config.archive_dir.parent):
-        stage.pass_time(30)
-        assert len(stage.rows()) == 2
-        stage.folder("sky").chmod(0o755)
-        stage.pass_time(12)
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        stage = Stage(results_config(Path(name)))
+        stage.put("sky", 1)
+        stage.put("cars", 2)
+        stage.pass_time(0)
+        for number in (3, 4):
+            stage.put("sky", number)
+        stage.folder("sky").chmod(0o555)
+        with as_an_ordinary_user(Path(name)):
+            stage.pass_time(30)
+            assert len(stage.rows()) == 2
+            stage.folder("sky").chmod(0o755)
+            stage.pass_time(12)
 
-    assert stage.numbers(service="sky") == [1, 3, 4]
+        assert stage.numbers(service="sky") == [1, 3, 4]
+        stage.close()
     assert caplog.text.count("RESULTS_WAIT service=sky") == 1
     assert caplog.text.count("RESULTS_WAIT_OVER service=sky") == 1
 

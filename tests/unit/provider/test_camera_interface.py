@@ -502,36 +502,41 @@ class TestThreads:
     def test_releasing_while_frames_are_decoded_does_no_harm(self, source: SharedCamera) -> None:
         with source.running():
             for _ in range(15):
-                camera = ContainerCameraInterface(**source.options)
-                seen: list[int] = []
-
-                def read(camera: ContainerCameraInterface = camera, seen: list[int] = seen) -> None:
-                    while camera.grab():
-                        succeeded, image = camera.retrieve()
-                        if succeeded and image is not None:
-                            seen.append(int(image.mean()))
-
-                reader = threading.Thread(target=read)
-                reader.start()
-                wait_until(lambda seen=seen: seen, "a frame is read")
-                camera.release()
-                reader.join(timeout=3)
-                assert not reader.is_alive()
-                assert not camera.retrieve()[0]
+                self._read_and_release(ContainerCameraInterface(**source.options))
         assert not leased_slots()
 
-    def test_a_provider_is_closed_once_the_last_one_left_it(self, tmp_path: Path) -> None:
+    def _read_and_release(self, camera: ContainerCameraInterface) -> None:
+        seen: list[int] = []
+
+        def read() -> None:
+            while camera.grab():
+                succeeded, image = camera.retrieve()
+                if succeeded and image is not None:
+                    seen.append(int(image.mean()))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        wait_until(lambda: seen, "a frame is read")
+        camera.release()
+        reader.join(timeout=3)
+        assert not reader.is_alive()
+        assert not camera.retrieve()[0]
+
+    def test_a_provider_is_closed_once_the_last_one_left_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         frames = SharedFrames(tmp_path, 30.0, ring_dir="")
         session = frames._session
         assert session is not None
+        closed: list[str] = []
+        monkeypatch.setattr(session.provider, "close", lambda: closed.append("closed"))
         session.enter()
         frames.close()
-        session.provider.force_refresh()
-        assert not session.provider._closed
+        assert closed == []
 
         session.leave()
 
-        assert session.provider._closed
+        assert closed == ["closed"]
         with pytest.raises(CameraNotAvailableError):
             frames.take()
 

@@ -201,7 +201,8 @@ class TestDevice:
             assert metadata["SensorTimestamp"] <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             assert metadata["camera"] == str(video)
             assert 0 <= metadata["age"] < 10
-            assert cv2.imread(str(tmp_path / "photo.jpg")).shape == (240, 320, 3)
+            photo: Any = cv2.imread(str(tmp_path / "photo.jpg"))
+            assert photo.shape == (240, 320, 3)
             assert camera.camera_properties["PixelArraySize"] == (640, 480)
         assert camera.capture_array() is None
         camera.start()
@@ -218,8 +219,13 @@ class TestDevice:
         camera = ContainerCameraInterface()
         lock: Any = camera._video._lock
         done = threading.Event()
+
+        def release() -> None:
+            camera.release()
+            done.set()
+
         with lock:
-            releasing = threading.Thread(target=lambda: (camera.release(), done.set()))
+            releasing = threading.Thread(target=release)
             releasing.start()
             assert not done.wait(0.1)
         releasing.join(timeout=2)
