@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fieldcam.core.errors import (
+    CacheError,
     CameraNotAvailableError,
     CaptureFailedError,
     CaptureServiceError,
@@ -22,23 +23,33 @@ from fieldcam.core.errors import (
 if TYPE_CHECKING:
     from fieldcam.capture.service import CaptureServiceConfig, HostCameraCaptureService
     from fieldcam.manager.service import ImageSyncManager
+    from fieldcam.provider.camera_interface import ContainerCameraInterface
+    from fieldcam.provider.provider import SharedVolumeImageProvider
+    from fieldcam.provider.settings import ImageProviderConfig
 
 _LOADED_ON_USE = {
+    "ContainerCameraInterface": "fieldcam.provider.camera_interface",
+    "ImageProviderConfig": "fieldcam.provider.settings",
+    "SharedVolumeImageProvider": "fieldcam.provider.provider",
     "HostCameraCaptureService": "fieldcam.capture.service",
     "CaptureServiceConfig": "fieldcam.capture.service",
     "ImageSyncManager": "fieldcam.manager.service",
 }
 
 __all__ = [
+    "CacheError",
     "CameraNotAvailableError",
     "CaptureFailedError",
     "CaptureServiceConfig",
     "CaptureServiceError",
+    "ContainerCameraInterface",
     "HostCameraCaptureService",
     "ImageNotFoundError",
+    "ImageProviderConfig",
     "ImageSyncManager",
     "ImageTooOldError",
     "SharedVolumeError",
+    "SharedVolumeImageProvider",
 ]
 
 

@@ -2,33 +2,25 @@
 """The documented face of the capture process (contract section 2).
 
 When a daemon owns the camera, the object speaks to it; otherwise it takes the camera itself for as long as it needs.
+What that is made of is loaded on use: a container may import this module, and has neither pydantic nor ZeroMQ.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fieldcam.camera.base import CameraSettings
-from fieldcam.camera.registry import make_camera
-from fieldcam.capture import pipeline
-from fieldcam.capture.pipeline import Origin
-from fieldcam.capture.places import Places
-from fieldcam.capture.process import CaptureProcess
-from fieldcam.capture.settings import SettingsStore
-from fieldcam.control import client, protocol
 from fieldcam.core.clock import Instant, SystemClock
-from fieldcam.core.config import Config
-from fieldcam.core.config_sources import load
-from fieldcam.core.durable import make_folder
 from fieldcam.core.errors import FieldcamError
-from fieldcam.core.frame import CaptureRequest, Shot, Sidecar
 from fieldcam.core.heartbeat import MAX_BEAT_AGE_SECONDS, read_heartbeat
 from fieldcam.core.logs import get_logger
-from fieldcam.core.ownership import is_owned, owned
+from fieldcam.core.ownership import is_owned
 from fieldcam.store.space import disk_usage
+
+if TYPE_CHECKING:
+    from fieldcam.capture.process import CaptureProcess
+    from fieldcam.core.config import Config
 
 _log = get_logger(__name__)
 PROCESS_NAME = "host-camera-capture"
@@ -75,6 +67,8 @@ class HostCameraCaptureService:
         camera: str | None = None,
         config: Config | None = None,
     ) -> None:
+        from fieldcam.core.config_sources import load
+
         given = asdict(capture_dir) if isinstance(capture_dir, CaptureServiceConfig) else {}
         given.pop("enable_metadata", None)
         flags = given or {
@@ -97,6 +91,8 @@ class HostCameraCaptureService:
         Raises:
             CameraInUseError: another process owns the camera.
         """
+        from fieldcam.capture.process import CaptureProcess
+
         self._process = CaptureProcess(self._config, self._name, self._clock)
         self._process.run()
 
@@ -107,11 +103,14 @@ class HostCameraCaptureService:
 
     def capture_single_image(self) -> bool:
         """Capture one image into live/; return whether it is there. The reason of a failure is logged."""
+        from fieldcam.capture.alone import capture_alone
+        from fieldcam.control import protocol
+
         try:
             if is_owned(self._paths.owner_lock):
                 self._ask(protocol.CAPTURE, {"kind": "live"})
             else:
-                self._capture_alone(store=True)
+                capture_alone(self._config, self._name, self._clock, store=True)
         except FieldcamError as error:
             _log.event(logging.ERROR, error.code, error.message, camera=self._name)
             return False
@@ -124,9 +123,12 @@ class HostCameraCaptureService:
             CaptureServiceError: the camera gave no frame.
             ControlError: the capture process does not answer.
         """
+        from fieldcam.capture.alone import capture_alone
+        from fieldcam.control import protocol
+
         if is_owned(self._paths.owner_lock):
             return self._ask(protocol.TEST, {})
-        return self._capture_alone(store=False)
+        return capture_alone(self._config, self._name, self._clock, store=False)
 
     def get_capture_status(self) -> dict[str, Any]:
         """Return `is_running, images_captured, last_capture_time, error_count, disk_usage` and more.
@@ -160,51 +162,10 @@ class HostCameraCaptureService:
         }
 
     def _ask(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+        from fieldcam.control import client
+
         timeout = self._config.capture_timeout + 1.0
         return client.ask(self._paths.control_socket, op, args, timeout_seconds=timeout, who=PROCESS_NAME)
-
-    def _capture_alone(self, *, store: bool) -> dict[str, Any]:
-        with owned(self._paths.owner_lock, f"camera {self._name!r}"):
-            make_folder(self._paths.scratch)
-            camera = make_camera(self._name, self._camera_config, self._clock, self._paths.scratch)
-            settings = SettingsStore(self._paths.settings, self._camera_config).current()
-            began_ns = self._clock.boottime_ns()
-            deadline_ns = began_ns + int(self._config.capture_timeout * 1e9)
-            try:
-                camera.open()
-                info = camera.info
-                origin = Origin(self._name, info.backend, info.simulated)
-                describe = self._describe_for(settings, origin)
-                taken = pipeline.take(camera, settings, describe, not_before_ns=began_ns, deadline_ns=deadline_ns)
-                if store:
-                    self._store_alone(taken)
-            finally:
-                camera.close()
-        return {
-            "width": taken.shot.width,
-            "height": taken.shot.height,
-            "file_size": len(taken.jpeg),
-            "seconds": (self._clock.boottime_ns() - began_ns) / 1e9,
-            "simulated": info.simulated,
-        }
-
-    def _describe_for(self, settings: CameraSettings, origin: Origin) -> Callable[[Shot], Sidecar]:
-        return lambda shot: pipeline.describe(
-            shot,
-            settings,
-            CaptureRequest(kind="live"),
-            origin,
-            sequence=self._clock.boottime_ns() // 1_000_000,
-            time_quality="unsynchronized",
-            clock=self._clock,
-        )
-
-    def _store_alone(self, taken: pipeline.Taken) -> None:
-        places = Places(self._config, self._camera_config, self._paths, self._clock, rolled=lambda _names: None)
-        try:
-            places.store_live(taken.jpeg, taken.sidecar)
-        finally:
-            places.close()
 
 
 def camera_flags(flags: dict[str, Any], camera: str | None) -> dict[str, Any]:

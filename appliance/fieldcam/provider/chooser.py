@@ -253,7 +253,7 @@ class Chooser:
         sequence = frame.sidecar.sequence
         if sequence != self._file_seen[0]:
             self._file_seen = sequence, time.monotonic()
-        if previous is None or stream not in self._rings:
+        if previous is None or stream not in self._rings or sequence <= self.given:
             return False
         before = previous.sidecar.sequence
         if lease is None and self._ring_at.get(stream, -1) < before:

@@ -165,4 +165,5 @@ def _gray(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return cast("npt.NDArray[np.uint8]", cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
     weighed = pixels[..., 0].astype(np.uint32) * _BLUE + pixels[..., 1] * np.uint32(_GREEN)
     weighed += pixels[..., 2] * np.uint32(_RED) + np.uint32(32768)
-    return cast("npt.NDArray[np.uint8]", (weighed >> np.uint32(16)).astype(np.uint8))
+    gray: npt.NDArray[np.uint8] = (weighed >> np.uint32(16)).astype(np.uint8)
+    return gray

@@ -152,6 +152,23 @@ def lamp(picture: npt.NDArray[np.float32], at: float) -> npt.NDArray[np.float32]
     return np.asarray(picture * (1 + light[:, :, None]), np.float32)
 
 
+def blinkers(picture: npt.NDArray[np.float32], at: float) -> npt.NDArray[np.float32]:
+    """Return the picture with two boards, of which each second one is lit: nothing goes from one to the other."""
+    lit = picture.copy()
+    left = 190 if int(at * 4) % 2 else 270
+    if at > 4:
+        lit[220:250, left : left + 40] = 240
+    return lit
+
+
+def awning(picture: npt.NDArray[np.float32], at: float) -> npt.NDArray[np.float32]:
+    """Return the picture with something that is drawn out over the line; its other end stays where it is."""
+    drawn = picture.copy()
+    if at > 4:
+        drawn[220:250, 160 : 190 + int(40 * (at - 4))] = (60, 60, 170)
+    return drawn
+
+
 @pytest.mark.parametrize("fps", [8, 1])
 @pytest.mark.parametrize(
     "disturbance",
@@ -165,6 +182,7 @@ def lamp(picture: npt.NDArray[np.float32], at: float) -> npt.NDArray[np.float32]
         pytest.param({"paint": cloud_shadow}, id="the edge of a cloud's shadow"),
         pytest.param({"paint": rain}, id="rain"),
         pytest.param({"paint": lamp}, id="a wandering lamp"),
+        pytest.param({"paint": awning}, id="something that grows"),
         pytest.param({"noise": 14.0}, id="noise"),
         pytest.param({"quality": 30}, id="strong compression"),
     ],
@@ -176,6 +194,19 @@ def test_an_empty_road_has_no_vehicles(disturbance: dict[str, object], fps: int)
 
     assert tally.counts == NOBODY
     assert tally.frames > 40
+
+
+def test_what_blinks_here_and_there_does_not_go_from_here_to_there() -> None:
+    assert count(Road([], 12, paint=blinkers).frames(8)).counts == NOBODY
+
+
+def test_a_slow_dusk_is_no_other_scene() -> None:
+    road = Road([car(260, 160, 26)], 31, light=lambda at: 1.0 - 0.033 * min(at, 25.0))  # down to a sixth
+
+    tally = count(road.frames(8))
+
+    assert tally.counts == {"to_right": 1, "to_left": 0}
+    assert tally.settling < 30
 
 
 @pytest.mark.parametrize(
@@ -251,11 +282,13 @@ def test_one_that_turns_before_the_line_is_not_counted() -> None:
 
 
 def test_a_gap_in_the_frames_makes_no_vehicle_of_two() -> None:
-    """One is before the line when the frames end; another, of its looks, is beyond it when they come again."""
-    first = [frame for frame in Road([car(260, 160, 4)], 20).frames(15) if frame[1] < 1005.2e9]
-    second = [frame for frame in Road([car(260, 160, 9.5)], 14).frames(15) if frame[1] > 1011.8e9]
+    """A lorry stands before the line when the frames end; when they come again, one stands beyond it."""
+    first = Vehicle(170, 70, 280, 100, 4, RED, stop=(4 + (215 + 85) / 100, 60.0))
+    second = Vehicle(170, 70, 280, 100, 4, RED, stop=(4 + (265 + 85) / 100, 60.0))
+    before = list(Road([first], 9).frames(8))
+    after = [frame for frame in Road([second], 15).frames(8) if frame[1] > 1012e9]
 
-    assert count(first + second).counts == NOBODY
+    assert count(before + after).counts == NOBODY
 
 
 def test_frames_that_are_missing_are_noted_by_the_usual_pace() -> None:
