@@ -13,4 +13,4 @@ container-image: $(CONTROLLER_VENV)/.installed ## Build the image of the consume
 		$(if $(BASE),--base '$(BASE)') $(if $(LOCK),--lock '$(LOCK)')
 
 test-docker: venv ## Only the tests that need Docker (as root; tools/docker_daemon start makes a daemon of their own)
-	$(BIN)/python -m pytest -m docker $(PYTEST_ARGS) tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/docker

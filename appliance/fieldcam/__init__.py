@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from fieldcam.provider.settings import ImageProviderConfig
 
 _LOADED_ON_USE = {
-    "ContainerCameraInterface": "fieldcam.provider.camera_interface",
-    "ImageProviderConfig": "fieldcam.provider.settings",
-    "SharedVolumeImageProvider": "fieldcam.provider.provider",
-    "HostCameraCaptureService": "fieldcam.capture.service",
     "CaptureServiceConfig": "fieldcam.capture.service",
+    "ContainerCameraInterface": "fieldcam.provider.camera_interface",
+    "HostCameraCaptureService": "fieldcam.capture.service",
+    "ImageProviderConfig": "fieldcam.provider.settings",
     "ImageSyncManager": "fieldcam.manager.service",
+    "SharedVolumeImageProvider": "fieldcam.provider.provider",
 }
 
 __all__ = [
@@ -59,3 +59,8 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    """Return what can be imported from here, also what was not loaded yet."""
+    return sorted({*globals(), *__all__})

@@ -112,13 +112,13 @@ class HandOff:
         self._stored: list[Stored] = []
         self._last_jpeg = b""
         self._sequence = self._clock.boottime_ns() // 1_000_000
+        self._volume_id = volume.id
+        self._ring_folder = paths.ring
         self._ring: RingWriter | None = None
         self._presence: list[PresenceMark] = []
         if ring:
             paths.ring.mkdir(parents=True, exist_ok=True)
-            self._ring = RingWriter(
-                paths.ring, volume_id=volume.id, clock=self._clock, max_bytes=_RING_BYTES, require_ram=False
-            )
+            self._ring = self._open_ring()
             self._presence = [PresenceMark(paths.ring, stream, self._clock) for stream in STREAMS]
 
     def publish(
@@ -182,7 +182,8 @@ class HandOff:
         while self._stored:
             self._remove(self._stored.pop())
         if self._ring is not None:
-            self._ring.forget()
+            self._ring.close()
+            self._ring = self._open_ring()
 
     def unmount(self) -> None:
         """Let the area look as when its disk is not mounted: the marker is gone."""
@@ -253,6 +254,16 @@ class HandOff:
         while len(self._stored) > self._max_images:
             self._remove(self._stored.pop(0))
         return stored
+
+    def _open_ring(self) -> RingWriter:
+        # A test's folder may be on a disk, and what a test writes wears nothing out.
+        return RingWriter(
+            self._ring_folder,
+            volume_id=self._volume_id,
+            clock=self._clock,
+            max_bytes=_RING_BYTES,
+            require_ram=False,
+        )
 
     def _fill_ring(self, sidecar: Sidecar, jpeg: bytes) -> None:
         assert self._ring is not None

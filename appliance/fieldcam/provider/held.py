@@ -153,7 +153,8 @@ def _shrunk(pixels: npt.NDArray[np.uint8], divisor: int) -> npt.NDArray[np.uint8
     low, right = height * divisor - pixels.shape[0], width * divisor - pixels.shape[1]
     padded = np.pad(pixels, ((0, low), (0, right), (0, 0)), mode="edge")
     blocks = padded.reshape(height, divisor, width, divisor, 3)
-    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    shrunk: npt.NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return shrunk
 
 
 def _gray(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
