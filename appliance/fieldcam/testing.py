@@ -195,8 +195,8 @@ class HandOff:
 
     def provider(self, **arguments: Any) -> SharedVolumeImageProvider:
         """Return a provider that reads here; close it."""
-        arguments = {"ring_dir": self.ring_dir, "clock": self._clock} | arguments
-        return SharedVolumeImageProvider(self.folder, **arguments)
+        values: dict[str, Any] = {"ring_dir": self.ring_dir, "clock": self._clock} | arguments
+        return SharedVolumeImageProvider(self.folder, **values)
 
     def close(self) -> None:
         """Let go of the ring; the files stay. Idempotent."""

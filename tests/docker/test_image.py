@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.docker.consumers import ROOT, docker
+from tests.appliance_tree import wait_until
+from tests.docker.conftest import Site
+from tests.docker.consumers import ROOT, SKY, docker
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("docker")]
 
@@ -81,7 +85,7 @@ def test_a_wheel_with_another_content_is_refused(base: str, image: str, tmp_path
     own.write_bytes(release.read_bytes() + b"x")
 
     done = subprocess.run(
-        ["docker", "build", "--network", "none", "--build-arg", f"BASE={base}", str(context)],
+        ["docker", "build", "--force-rm", "--network", "none", "--build-arg", f"BASE={base}", str(context)],
         check=False,
         capture_output=True,
         text=True,
@@ -91,7 +95,7 @@ def test_a_wheel_with_another_content_is_refused(base: str, image: str, tmp_path
     assert "DO NOT MATCH THE HASHES" in done.stdout + done.stderr
 
 
-def test_ones_own_program_is_one_copy_away(image: str, tmp_path: Path) -> None:
+def test_ones_own_program_is_one_copy_away(image: str, tmp_path: Path, site: Site) -> None:
     document = (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")
     program = re.search(r"```python\n(# my_program\.py\n.*?)```", document, re.DOTALL)
     dockerfile = re.search(r"```dockerfile\n(.*?)```", document, re.DOTALL)
@@ -106,7 +110,23 @@ def test_ones_own_program_is_one_copy_away(image: str, tmp_path: Path) -> None:
     assert settings["Cmd"] == ["python", "my_program.py"]
     assert settings["User"] == "10001:10001"
     assert settings["Healthcheck"]["Test"][-1] == "fieldcam.provider.check_consumer"
-    assert python("fieldcam/consumer:tests-own", "print(open('my_program.py').read())")[0] == "# my_program.py"
+    site.consumers.environ = {**site.consumers.environ, "CONSUMER_IMAGE": "fieldcam/consumer:tests-own"}
+    site.consumers.commands = {SKY: settings["Cmd"]}
+    site.consumers.up(SKY)
+    with site.tree.capture_process():
+        found = wait_until(lambda: list(site.results(SKY).glob("result_*.json")), "it writes a result", 30)
+    assert json.loads(found[0].read_text(encoding="utf-8"))["data"]["brightness"] > 0
+    # Without frames it waits; it does not spin.
+    cpu = cpu_seconds(site.consumers.inspect(SKY)["State"]["Pid"])
+    threading.Event().wait(3.0)
+    assert cpu_seconds(site.consumers.inspect(SKY)["State"]["Pid"]) - cpu < 0.6
+
+
+def cpu_seconds(init: int) -> float:
+    """Return what the only child of a container's init has used."""
+    child = Path(f"/proc/{init}/task/{init}/children").read_text(encoding="ascii").split()[0]
+    fields = Path(f"/proc/{child}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize(

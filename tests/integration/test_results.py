@@ -321,7 +321,8 @@ def test_a_flood_is_taken_in_portions_and_captures_are_recorded_all_the_while() 
 
 
 @pytest.mark.slow
-def test_results_cost_the_card_little() -> None:
+@pytest.mark.timeout(300)
+def test_a_sweep_costs_the_card_no_more_than_it_is_said_to() -> None:
     """One result a minute from two consumers: bytes the manager writes to disk, with the hand-off area in RAM."""
     require(Path("/dev/shm").is_dir(), "needs /dev/shm")
     ram = Path(tempfile.mkdtemp(dir="/dev/shm"))
@@ -335,7 +336,8 @@ def test_results_cost_the_card_little() -> None:
             writers[0].write({"number": -1})
             with tree.process(MANAGER) as process:
                 wait_until(lambda: len(rows(tree)) == 1 and not sources(tree), "the first is taken")
-                before, sweeps = written_bytes(process), 4
+                # One commit writes 40 to 130 kB, as pages are split or not: few of them would prove little.
+                before, sweeps = written_bytes(process), 10
                 for number in range(sweeps):
                     for one in writers:
                         one.write({"cloud_cover": 0.25, "stars": 14, "verdict": "partly cloudy", "number": number})
@@ -344,7 +346,7 @@ def test_results_cost_the_card_little() -> None:
         require(per_sweep > 0, "needs a temporary folder on a disk; set TMPDIR")
         # Both in one sweep: 60 an hour. Always in different ones: 120.
         print(f"{per_sweep:.0f} bytes a sweep, {60 * per_sweep / 1e6:.1f} to {120 * per_sweep / 1e6:.1f} MB an hour")
-        assert per_sweep < 100_000
+        assert per_sweep < 120_000
     finally:
         shutil.rmtree(ram)
 

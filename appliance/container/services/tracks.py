@@ -32,7 +32,10 @@ _FIT_SECONDS = 0.5  # speed is fitted to the sightings of that time
 _INSIDE = 0.6  # of a track's box, to be part of a blob
 _PIECE = 0.4  # of the area of what a piece belongs to
 _PARKED_SECONDS = 900.0
-_STANDING = 0.02  # widths a second
+_LEAVING_SECONDS = 10.0  # in which what stood drives off: over the hole that it leaves in the background, in pieces
+_STANDING = 0.03  # widths, in
+_STANDING_SECONDS = 3.0
+_FADING = 0.9  # of its area: what stands becomes a part of the scene bit by bit
 _MOST_SIGHTINGS = 600
 _BESIDE = 0.03  # widths: a gap in one vehicle
 
@@ -72,6 +75,7 @@ class Track:
     colour: tuple[float, float, float]
     claim: Claim = field(default_factory=Claim)
     neighbour: Track | None = None  # it appeared right beside this one: perhaps a piece of it
+    own: int = 0  # the first of the sightings that is its own, not of the track that it came out of
 
     @property
     def last(self) -> Sighting:
@@ -96,9 +100,26 @@ class Track:
         x, y = (np.array([getattr(seen.center, axis) for seen in recent]) for axis in "xy")
         return Point(float(weight @ x), float(weight @ y))
 
+    def has_stood(self, distance: float) -> bool:
+        """Return whether it stood for some seconds, moving by no more than `distance` pixels."""
+        recent = [seen for seen in self.sightings if self.last.at - seen.at <= _STANDING_SECONDS]
+        return (
+            len(recent) < len(self.sightings)
+            and len(recent) > 2
+            and all((seen.center - self.last.center).length < distance for seen in recent)
+        )
+
     def expected(self, at: float) -> Point:
         """Return where it should be."""
         return self.last.center + self.velocity().times(at - self.last.at)
+
+
+@dataclass(slots=True)
+class _Parked:
+    """Something that stood until it could not be told from the scene."""
+
+    track: Track
+    until: float
 
 
 @dataclass(slots=True)
@@ -120,7 +141,7 @@ class Tracker:
         self._travel = line.normal
         self._across = Point(-self._travel.y, self._travel.x)
         self._width = width
-        self._parked: list[tuple[float, Track]] = []
+        self._parked: list[_Parked] = []
         self._lanes: dict[int, _Lane] = {}
         self.tracks: list[Track] = []
 
@@ -230,10 +251,13 @@ class Tracker:
         box = track.last.box.moved(track.expected(at) - track.last.center)
         return box.overlap(blob.box) > _INSIDE * box.area and blob.area > 0.8 * track.area
 
-    @staticmethod
-    def _see(track: Track, blob: Blob, at: float) -> None:
+    def _see(self, track: Track, blob: Blob, at: float) -> None:
         if len(track.sightings) >= _MOST_SIGHTINGS:  # it stands in a jam: every other one of the past will do
             track.sightings[1 : _MOST_SIGHTINGS // 2 : 2] = []
+        if blob.area < _FADING * track.area and self._stands(track):
+            # It is still there, all of it: its middle must not wander over the line while it fades.
+            track.sightings.append(Sighting(at, track.last.center, track.last.box, track.last.is_cut, is_merged=True))
+            return
         track.sightings.append(Sighting(at, blob.center, blob.box, blob.is_cut))
         trust = 1.0 if blob.area > track.area else 0.3  # what enters grows; a piece that is hidden is still there
         track.area += trust * (blob.area - track.area)
@@ -243,15 +267,25 @@ class Tracker:
     def _begin(self, blob: Blob, at: float, boxes_before: dict[int, Box], blob_of: dict[int, Blob]) -> None:
         """Begin a track: of a new vehicle, of one that stood for long, or of a part of what was one blob before."""
         track = Track([Sighting(at, blob.center, blob.box, blob.is_cut)], blob.area, blob.colour)
-        for since, parked in self._parked:
-            if blob.box.overlap(parked.last.box) > 0.4 * blob.box.area:
-                self._inherit(track, parked, track.last)
-                track.claim = parked.claim
-                self._parked.remove((since, parked))
+        stood = [other for other in self.tracks if id(other) not in blob_of and self._stands(other)]
+        for other in [parked.track for parked in self._parked] + stood:
+            if blob.box.overlap(other.last.box) > 0.4 * blob.box.area:
+                self._inherit(track, other, track.last)
+                track.claim = other.claim
+                self._leaves(other, at)
                 break
         else:
             self._part_from(track, boxes_before, blob_of)
         self.tracks.append(track)
+
+    def _stands(self, track: Track) -> bool:
+        return track.has_stood(_STANDING * self._width)
+
+    def _leaves(self, track: Track, at: float) -> None:
+        """Note that what was parked drives off; more pieces of it may appear for a while."""
+        for parked in self._parked:
+            if parked.track is track:
+                parked.until = min(parked.until, at + _LEAVING_SECONDS)
 
     def _part_from(self, track: Track, boxes_before: dict[int, Box], blob_of: dict[int, Blob]) -> None:
         now = track.last
@@ -273,6 +307,7 @@ class Tracker:
         first = other.sightings[0]
         aside = self._across.times((now.center - other.last.center).dot(self._across))
         track.sightings.insert(0, Sighting(first.at, first.center + aside, first.box.moved(aside), first.is_cut))
+        track.own = 1
 
     def is_piece_of_a_counted(self, track: Track) -> bool:
         """Return whether the track appeared beside one that was counted and still sticks to it."""
@@ -303,12 +338,11 @@ class Tracker:
         return round(place.dot(self._across) / (0.04 * self._width))
 
     def _end_lost(self, at: float, patience: float) -> None:
-        self._parked = [(since, track) for since, track in self._parked if at - since < _PARKED_SECONDS]
+        self._parked = [parked for parked in self._parked if at < parked.until]
         for track in [track for track in self.tracks if at - track.last.at > patience]:
             self.tracks.remove(track)
-            stood = len(track.sightings) > 5 and track.velocity().length < _STANDING * self._width
-            if stood and not track.last.is_cut:
-                self._parked.append((at, track))
+            if self._stands(track):
+                self._parked.append(_Parked(track, at + _PARKED_SECONDS))
 
     def seen_at(self, at: float) -> Iterator[Track]:
         """Yield the tracks that were seen at that moment."""

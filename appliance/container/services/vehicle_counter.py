@@ -201,8 +201,9 @@ class VehicleCounter:
         seen = track.sightings
         least = 2 if (self.usual_seconds or 1.0) > _SLOW else 4
         first, now = seen[0], seen[-1]
-        frames = (now.at - first.at) / (self.usual_seconds or 1.0)
-        if len(seen) < least or len(seen) - 1 < 0.5 * frames:  # drops of rain make a way, but a patchy one
+        own = seen[track.own :]
+        frames = (now.at - own[0].at) / (self.usual_seconds or 1.0)
+        if len(own) < least or len(own) - 1 < 0.5 * frames:  # drops of rain make a way, but a patchy one
             return False
         travelled = self._distance(now) - self._distance(first)
         long = self._tracker.extent(now.box)

@@ -55,11 +55,14 @@ class LiveFrame:
         return data
 
 
+_State = tuple[int, int, int]
+
+
 class _Signature(NamedTuple):
     """What changes with every name in the folders."""
 
-    live: tuple[int, int, int]
-    metadata: tuple[int, int, int]
+    live: _State
+    metadata: _State
 
 
 class LiveFiles:
@@ -80,8 +83,7 @@ class LiveFiles:
         self._seen: _Signature | None = None
         self._folder: tuple[int, int] | None = None
         self._names: dict[str, FrameFile] = {}
-        self._frames: dict[str, LiveFrame] = {}
-        self._refused: dict[str, tuple[tuple[int, int, int] | None, str]] = {}
+        self._known: dict[str, tuple[_State | None, LiveFrame | str]] = {}
         self._newest = _Remembered(iter(()))
 
     def newest_first(self) -> Iterator[LiveFrame]:
@@ -98,7 +100,7 @@ class LiveFiles:
 
     def _forget(self) -> None:
         self._seen = None
-        self._names, self._frames, self._refused = {}, {}, {}
+        self._names, self._known = {}, {}
         self._newest = _Remembered(iter(()))
 
     def _signature(self) -> _Signature | None:
@@ -119,8 +121,7 @@ class LiveFiles:
             names[frame.image.name] = frame
             generations.setdefault(frame.name.generation, []).append(frame)
         self._names = names
-        self._frames = {name: frame for name, frame in self._frames.items() if name in names}
-        self._refused = {name: why for name, why in self._refused.items() if name in names}
+        self._known = {name: known for name, known in self._known.items() if name in names}
         self.flaw = None
         merged = heapq.merge(
             *(self._by_sequence(group) for group in generations.values()), key=lambda frame: -frame.sidecar.sequence
@@ -142,22 +143,20 @@ class LiveFiles:
             yield heapq.heappop(ahead)[2]
 
     def _look(self, file: FrameFile) -> LiveFrame | None:
+        """Return the frame of a file, None when it is none. A sidecar is read again only when it is another one."""
         name = file.image.name
-        known = self._frames.get(name)
-        if known is not None:
-            return known
         state = _file_state(file.sidecar)
-        refused = self._refused.get(name)
-        if refused is not None and refused[0] == state:
-            self.flaw = refused[1]
-            return None
-        try:
-            frame = self._frames[name] = self._checked(file)
-        except ImageNotFoundError as error:
-            self.flaw = error.message
-            self._refused[name] = state, error.message
-            return None
-        return frame
+        known = self._known.get(name)
+        if known is None or known[0] != state:
+            try:
+                known = state, self._checked(file)
+            except ImageNotFoundError as error:
+                known = state, error.message
+            self._known[name] = known
+        if isinstance(known[1], LiveFrame):
+            return known[1]
+        self.flaw = known[1]
+        return None
 
     def _checked(self, file: FrameFile) -> LiveFrame:
         sidecar = file.read_sidecar()
@@ -187,7 +186,7 @@ class _Remembered:
             position += 1
 
 
-def _state(folder: Path) -> tuple[int, int, int] | None:
+def _state(folder: Path) -> _State | None:
     try:
         status = folder.stat()
     except OSError:
@@ -195,7 +194,7 @@ def _state(folder: Path) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _file_state(path: Path) -> tuple[int, int, int] | None:
+def _file_state(path: Path) -> _State | None:
     try:
         status = path.stat(follow_symlinks=False)
     except OSError:
