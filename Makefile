@@ -56,15 +56,15 @@ $(CONTROLLER_VENV)/.installed: locks/controller.txt tools/make_venv.py
 
 .PHONY: test
 test: lint ## Lint, then every test that is not marked slow
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS) tests
+	$(PYTEST) -m "not slow and not docker" $(PYTEST_ARGS) tests
 
 .PHONY: test-unit
 test-unit: venv ## Unit tests only: seconds, no root, no Docker
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS) tests/unit
 
 .PHONY: test-slow
-test-slow: venv ## Only the tests marked slow
-	$(PYTEST) -m slow $(PYTEST_ARGS) tests
+test-slow: venv ## Only the tests marked slow (those that need Docker: make test-docker)
+	$(PYTEST) -m "slow and not docker" $(PYTEST_ARGS) tests
 
 .PHONY: lint
 lint: lint-python lint-ansible ## Style, types, import contracts, YAML, Ansible

@@ -2,12 +2,12 @@
 """The documented import (contract section 2): `from shared_volume_image_provider import ContainerCameraInterface`.
 
 Everything documented is here under the names the reference documents give it, and it is the same as in `fieldcam`.
-The two host services are loaded when they are first asked for: a container has not what they need.
+The services of the host are loaded when they are first asked for, and their parts when they are used.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fieldcam
 from fieldcam.core.errors import (
@@ -23,17 +23,23 @@ from fieldcam.provider.camera_interface import ContainerCameraInterface
 from fieldcam.provider.provider import SharedVolumeImageProvider
 from fieldcam.provider.settings import ImageProviderConfig
 
+if TYPE_CHECKING:
+    from fieldcam.capture.service import CaptureServiceConfig, HostCameraCaptureService
+    from fieldcam.manager.service import ImageSyncManager
+
 _HOST_SERVICES = ("CaptureServiceConfig", "HostCameraCaptureService", "ImageSyncManager")
 
-# `import *` takes what a container has: with the host's services in the list it would fail there.
 __all__ = [
     "CacheError",
     "CameraNotAvailableError",
     "CaptureFailedError",
+    "CaptureServiceConfig",
     "CaptureServiceError",
     "ContainerCameraInterface",
+    "HostCameraCaptureService",
     "ImageNotFoundError",
     "ImageProviderConfig",
+    "ImageSyncManager",
     "ImageTooOldError",
     "SharedVolumeError",
     "SharedVolumeImageProvider",

@@ -161,7 +161,9 @@ def test_a_bad_option_ends_with_its_name_and_the_exit_code_for_configuration(tre
 def test_without_any_appliance_a_service_waits_and_says_why_once(tree: Tree, tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    with service(tree, "sky_analysis", results, CAMERA_CAPTURE_DIR=str(tmp_path / "nowhere")) as running:
+    with service(
+        tree, "sky_analysis", results, CAMERA_CAPTURE_DIR=str(tmp_path / "nowhere"), MAX_AGE_SECONDS="1"
+    ) as running:
         wait_until(lambda: (beat := running.beat()) is not None and beat.detail["waiting_for"], "it waits")
         running.process.send_signal(signal.SIGTERM)
         _, said = running.process.communicate(timeout=10)

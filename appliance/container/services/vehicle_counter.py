@@ -15,7 +15,8 @@ import numpy as np
 from services.blobs import BlobFinder
 from services.geometry import Line, Point, region_mask
 from services.movement import MovementFinder
-from services.tracks import Sighting, Track, Tracker
+from services.track import Sighting, Track
+from services.tracker import Tracker
 
 if TYPE_CHECKING:
     import numpy.typing as npt

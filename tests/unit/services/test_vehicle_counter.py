@@ -241,11 +241,25 @@ def test_a_vehicle_that_stands_is_counted_once(stands_at: float) -> None:
     assert count(road.frames(8)).counts == {"to_right": 1, "to_left": 0}
 
 
-def test_a_vehicle_that_stands_on_the_line_until_it_belongs_to_the_scene_is_counted_once() -> None:
-    reaches = 10 + (WIDTH * 0.5 + 35) / 80
-    road = Road([car(260, 80, 10, stop=(reaches, 100.0))], reaches + 112)
+@pytest.mark.parametrize(
+    ("length", "height", "stands_at"),
+    [
+        (170, 70, 0.5),
+        *(
+            pytest.param(*size, at, marks=pytest.mark.slow)
+            for size in ((70, 34), (170, 70))
+            for at in (0.47, 0.49, 0.51, 0.53, 0.55)
+        ),
+    ],
+)
+def test_a_vehicle_that_stands_until_it_belongs_to_the_scene_is_counted_once(
+    length: float, height: float, stands_at: float
+) -> None:
+    """It fades from the mask bit by bit, and comes back in pieces, over the hole it leaves in the background."""
+    reaches = 10 + (WIDTH * stands_at + length / 2) / 80
+    lorry = Vehicle(length, height, 270, 80, 10, WHITE, stop=(reaches, 70.0))
 
-    assert count(road.frames(4)).counts == {"to_right": 1, "to_left": 0}
+    assert count(Road([lorry], reaches + 78).frames(4)).counts == {"to_right": 1, "to_left": 0}
 
 
 def test_two_that_drive_side_by_side_are_two() -> None:
@@ -266,6 +280,13 @@ def test_the_shadow_of_a_vehicle_in_the_next_lane_does_not_make_one_of_two() -> 
     road = Road([car(215, 150, 4, shadow=0.55), car(262, 150, 4.1, shadow=0.55)], 9)
 
     assert count(road.frames(15)).counts == {"to_right": 2, "to_left": 0}
+
+
+@pytest.mark.parametrize("grey", [95, 107, 120])
+def test_a_van_of_the_grey_of_the_road_is_one_although_only_its_windows_and_wheels_are_seen(grey: int) -> None:
+    vans = [Vehicle(110, 52, 300, -110, at, (grey, grey, grey), shadow=0.75) for at in (4, 9)]
+
+    assert count(Road(vans, 15, seed=1).frames(8)).counts == {"to_right": 0, "to_left": 2}
 
 
 def test_one_that_turns_before_the_line_is_not_counted() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from services.assignment import cheapest_pairs
 from services.blobs import Blob
 from services.geometry import Box, Line, Point
+from services.track import Sighting, Track
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,90 +29,15 @@ _LONGEST_STEP = 0.36  # widths from one frame to the next: further, a vehicle is
 _SIZE_FACTOR = 2.6  # between two sightings; more with a part out of the picture
 _COLOUR_LEVELS = 45.0  # of 255, between two sightings of one vehicle
 _MOST_COST = 2.2
-_FIT_SECONDS = 0.5  # speed is fitted to the sightings of that time
 _INSIDE = 0.6  # of a track's box, to be part of a blob
 _PIECE = 0.4  # of the area of what a piece belongs to
 _PARKED_SECONDS = 900.0
+_OUT_OF = 0.25  # of a new blob, that lies where something stood, to have come out of that
 _LEAVING_SECONDS = 10.0  # in which what stood drives off: over the hole that it leaves in the background, in pieces
-_STANDING = 0.03  # widths, in
-_STANDING_SECONDS = 3.0
+_STANDING = 0.03  # widths in which something stands
 _FADING = 0.9  # of its area: what stands becomes a part of the scene bit by bit
 _MOST_SIGHTINGS = 600
 _BESIDE = 0.03  # widths: a gap in one vehicle
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """Where a track was seen.
-
-    Attributes:
-        at: seconds.
-        center: pixels.
-        box: pixels.
-        is_cut: a part of it is out of the picture.
-        is_merged: it was in one blob with another, so `center` and `box` are where it must have been.
-    """
-
-    at: float
-    center: Point
-    box: Box
-    is_cut: bool
-    is_merged: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Claim:
-    """The right to be counted, once: pieces of one vehicle have it together."""
-
-    is_counted: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Track:
-    """One thing that is followed."""
-
-    sightings: list[Sighting]
-    area: float
-    colour: tuple[float, float, float]
-    claim: Claim = field(default_factory=Claim)
-    neighbour: Track | None = None  # it appeared right beside this one: perhaps a piece of it
-    own: int = 0  # the first of the sightings that is its own, not of the track that it came out of
-
-    @property
-    def last(self) -> Sighting:
-        """The newest sighting."""
-        return self.sightings[-1]
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it was seen once only, so that nobody knows where it goes."""
-        return len(self.sightings) == 1
-
-    def velocity(self) -> Point:
-        """Return pixels a second, from the newest sightings; nothing for a new one."""
-        recent = [seen for seen in self.sightings[-12:] if self.last.at - seen.at <= _FIT_SECONDS]
-        if len(recent) < 3:
-            recent = self.sightings[-3:]
-        if len(recent) < 2:
-            return Point(0, 0)
-        at = np.array([seen.at for seen in recent])
-        at -= at.mean()
-        weight = at / float((at**2).sum())
-        x, y = (np.array([getattr(seen.center, axis) for seen in recent]) for axis in "xy")
-        return Point(float(weight @ x), float(weight @ y))
-
-    def has_stood(self, distance: float) -> bool:
-        """Return whether it stood for some seconds, moving by no more than `distance` pixels."""
-        recent = [seen for seen in self.sightings if self.last.at - seen.at <= _STANDING_SECONDS]
-        return (
-            len(recent) < len(self.sightings)
-            and len(recent) > 2
-            and all((seen.center - self.last.center).length < distance for seen in recent)
-        )
-
-    def expected(self, at: float) -> Point:
-        """Return where it should be."""
-        return self.last.center + self.velocity().times(at - self.last.at)
 
 
 @dataclass(slots=True)
@@ -269,7 +195,7 @@ class Tracker:
         track = Track([Sighting(at, blob.center, blob.box, blob.is_cut)], blob.area, blob.colour)
         stood = [other for other in self.tracks if id(other) not in blob_of and self._stands(other)]
         for other in [parked.track for parked in self._parked] + stood:
-            if blob.box.overlap(other.last.box) > 0.4 * blob.box.area:
+            if blob.box.overlap(other.last.box) > _OUT_OF * blob.box.area:
                 self._inherit(track, other, track.last)
                 track.claim = other.claim
                 self._leaves(other, at)
