@@ -108,11 +108,11 @@ def test_what_is_not_in_ram_is_said_and_does_not_stop_the_play(tmp_path: Path) -
     assert 'set appliance_ring: \\"off\\"' in run.output or 'set appliance_ring: "off"' in run.output
 
 
-def test_without_a_ring_no_folder_is_made_and_nothing_is_said(tmp_path: Path) -> None:
+def test_without_a_ring_there_is_a_folder_for_containers_to_mount_and_nothing_is_said(tmp_path: Path) -> None:
     run = deploy(tmp_path, tmp_path / "ring", appliance_ring="off")
 
-    assert changed(run) == 1
-    assert not (tmp_path / "ring").exists()
+    assert changed(run) == 2
+    assert (tmp_path / "ring").is_dir()
     assert "not in RAM" not in run.output
 
 

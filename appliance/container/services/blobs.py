@@ -97,11 +97,9 @@ class BlobFinder:
         for index in order:
             blob = blobs[index]
             for place, (of_group, large) in enumerate(whole):
-                if (
-                    of_group == groups[index]
-                    and blob.area < _PIECE * large.area
-                    and self._is_under(blob.box, large.box)
-                ):
+                is_joined = of_group == groups[index] and blob.area < _PIECE * large.area
+                is_near = blob.area < _SMALL_PIECE * large.area and self._gap(blob.box, large.box) < _NEAR
+                if (is_joined or is_near) and self._is_under(blob.box, large.box):
                     whole[place] = (of_group, self._together(large, blob))
                     break
             else:

@@ -7,6 +7,7 @@ before. The ring and the files hold the same frames, so whoever asks cannot tell
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ class Chooser:
 
     def _lease(self, stream: str, floor: int) -> Lease | None:
         assert self._place is not None
-        if self._place.ring is None:
+        if self._place.ring is None or not os.path.isdir(self._place.ring):  # noqa: PTH112 - asked by every call
             return None
         ring = self._rings.get(stream)
         if ring is None:

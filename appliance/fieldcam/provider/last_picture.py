@@ -35,7 +35,9 @@ class LastPicture:
     def get(self, stream: str, sidecar: Sidecar) -> npt.NDArray[np.uint8] | None:
         """Return the picture of a frame if it is the one that is kept. Nobody may change it."""
         with self._lock:
-            if self._image is None or self._stream != stream or self._sidecar != sidecar:
+            if self._image is None or self._stream != stream:
+                return None
+            if self._sidecar is not sidecar and self._sidecar != sidecar:  # comparing thirty fields takes 15 µs
                 return None
             self._used_at = time.monotonic()
             return self._image

@@ -238,7 +238,7 @@ class Picamera2Like:
         return config
 
     def stream_configuration(self, name: str = "main") -> Configuration:
-        """Return `size`, `format`, `stride` and `framesize` of a stream, as frames really are; (0, 0) until one came."""
+        """Return `size`, `format`, `stride` and `framesize` of a stream as frames are; (0, 0) until one came."""
         return self._streams.described(name, self._frames.size())
 
     # --- what the camera is

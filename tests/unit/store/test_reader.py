@@ -173,7 +173,12 @@ def test_names_that_are_no_frames_of_this_boot_do_not_hide_the_newest(tmp_path: 
 def test_what_is_no_ordinary_file_is_never_waited_for(tmp_path: Path, kind: str) -> None:
     path, elsewhere = tmp_path / "a.json", tmp_path / "b.json"
     elsewhere.write_bytes(sidecar_of(b"image", "0", "live", 1, Instant.now(CrashClock())).to_json())
-    {"pipe": lambda: os.mkfifo(path), "link": lambda: path.symlink_to(elsewhere), "folder": path.mkdir}[kind]()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(elsewhere)
+    else:
+        path.mkdir()
 
     with pytest.raises(ImageNotFoundError, match="cannot be read"):
         read_sidecar(path)
