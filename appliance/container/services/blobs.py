@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _LEAST_FILLING = 0.25  # of its box; outlines and cracks fill less
 _SAME_TEXTURE = 0.75  # correlation of fine structure from which the ground shines through: light, nothing solid
 _PIECE = 0.4  # of the largest part: wheels under a body that has the grey of the road
-_SMALL_PIECE = 0.25  # the same, for pieces that nothing joins to the large part but their place
-_NEAR = 0.8  # of the large part's own extent across the lane: between the windows and wheels of a grey van
 _UNDER = 0.5  # of a piece's length, that lies beside the part it belongs to; wheels reach beyond windows
 _LEAST_TEXTURE = 3.0  # grey levels; below there is only noise to be compared
 
@@ -89,7 +87,11 @@ class BlobFinder:
         return self._whole(blobs, insides, cv2.bitwise_or(mask, scene.shaded)) if len(blobs) > 1 else blobs
 
     def _whole(self, blobs: list[Blob], insides: list[tuple[int, int]], joined: cv2.typing.MatLike) -> list[Blob]:
-        """Put small pieces to the part they belong to: beside it, and joined by what may be shadow, or near."""
+        """Put small pieces to the part beside them that something joins them to, if only what may be a shadow.
+
+        Being near is not enough: a motorcycle in the next lane is small and near, too. Pieces that nothing joins are
+        known by going together (`Tracker`).
+        """
         _, group = cv2.connectedComponents(joined, connectivity=8)
         groups = [int(group[place]) for place in insides]
         order = sorted(range(len(blobs)), key=lambda index: -blobs[index].area)
@@ -97,9 +99,8 @@ class BlobFinder:
         for index in order:
             blob = blobs[index]
             for place, (of_group, large) in enumerate(whole):
-                is_joined = of_group == groups[index] and blob.area < _PIECE * large.area
-                is_near = blob.area < _SMALL_PIECE * large.area and self._gap(blob.box, large.box) < _NEAR
-                if (is_joined or is_near) and self._is_under(blob.box, large.box):
+                is_small = of_group == groups[index] and blob.area < _PIECE * large.area
+                if is_small and self._is_under(blob.box, large.box):
                     whole[place] = (of_group, self._together(large, blob))
                     break
             else:
@@ -112,12 +113,6 @@ class BlobFinder:
         else:
             shared, length = min(piece.bottom, large.bottom) - max(piece.top, large.top), piece.height
         return shared > _UNDER * length
-
-    def _gap(self, piece: Box, large: Box) -> float:
-        """Return how far a piece is from the large part across the lane, in extents of that part."""
-        if self._is_level:
-            return max(piece.top - large.bottom, large.top - piece.bottom) / large.height
-        return max(piece.left - large.right, large.left - piece.right) / large.width
 
     def _together(self, large: Blob, piece: Blob) -> Blob:
         one, two = large.box, piece.box
