@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import cv2
+
 from shared_volume_image_provider import (
     ContainerCameraInterface,
     ImageNotFoundError,

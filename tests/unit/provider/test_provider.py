@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -382,6 +384,41 @@ class TestRingAndFilesTogether:
         hand_off._ring = ring
         assert (frame.source, frame.sequence) == ("ring", 6)
 
+    def test_who_does_not_wait_gets_what_is_decoded_already(
+        self, hand_off: HandOff, provider: SharedVolumeImageProvider
+    ) -> None:
+        hand_off.publish(sequence=5)
+        assert provider.latest_frame().source == "ring"
+        ring, hand_off._ring = hand_off._ring, None
+        hand_off.publish(sequence=6)
+
+        frame = provider.latest_frame()
+        wait_until(lambda: provider.latest_frame().sequence == 6, "the file is decoded when the ring does not come")
+        hand_off._ring = ring
+
+        assert (frame.source, frame.sequence) == ("ring", 5)
+
+    def test_a_ring_that_comes_late_for_one_frame_is_waited_for_at_the_next(
+        self, hand_off: HandOff, provider: SharedVolumeImageProvider
+    ) -> None:
+        hand_off.publish(sequence=4)
+        ring, hand_off._ring = hand_off._ring, None
+        assert ring is not None
+        hand_off.publish(sequence=5)
+        hand_off.publish(sequence=6)
+        late = hand_off._stored[-1]
+        assert provider.wait_for_frame(timeout=0).source == "file"
+        hand_off_ring(hand_off, ring, late)
+        hand_off.publish(sequence=7)
+        timer = threading.Timer(0.1, lambda: hand_off_ring(hand_off, ring, hand_off._stored[-1]))
+        timer.start()
+
+        frame = provider.wait_for_frame(timeout=20)
+
+        timer.join()
+        hand_off._ring = ring
+        assert (frame.source, frame.sequence) == ("ring", 7)
+
     def test_a_ring_that_falls_silent_costs_one_short_wait(
         self, hand_off: HandOff, provider: SharedVolumeImageProvider
     ) -> None:
@@ -439,8 +476,6 @@ class TestRingAndFilesTogether:
     def test_a_frame_without_a_file_yet_has_no_name_and_gets_it(
         self, hand_off: HandOff, provider: SharedVolumeImageProvider
     ) -> None:
-        from dataclasses import replace
-
         ring = hand_off._ring
         assert ring is not None
         published = hand_off.publish(sequence=5)
@@ -506,8 +541,6 @@ class TestPlaces:
     def test_another_area_in_the_same_place_has_sequences_of_its_own(
         self, tmp_path: Path, clock: FakeClock, source: str
     ) -> None:
-        import shutil
-
         with HandOff(tmp_path / "x", ring=source == "ring", clock=clock) as first:
             first.publish(picture(10), sequence=1000)
             provider = first.provider(background_monitoring=False)
@@ -524,6 +557,23 @@ class TestPlaces:
 
             assert frame.sequence == 4
             assert abs(shade_of(frame.image) - 200) <= 2
+
+    def test_a_wait_goes_on_over_a_change_of_areas(self, tmp_path: Path, clock: FakeClock) -> None:
+        with HandOff(tmp_path / "x", clock=clock) as first:
+            first.publish(sequence=1000)
+            provider = first.provider(background_monitoring=False)
+            assert provider.latest_frame().sequence == 1000
+
+        def replace_area() -> None:
+            shutil.rmtree(tmp_path / "x")
+            with HandOff(tmp_path / "x", clock=clock) as second:
+                second.publish(sequence=3)
+
+        timer = threading.Timer(0.2, replace_area)
+        timer.start()
+        with provider:
+            assert provider.wait_for_frame(timeout=20).sequence == 3
+        timer.join()
 
     def test_a_further_camera_is_found_by_its_folder(self, tmp_path: Path, source: str) -> None:
         with HandOff(tmp_path, camera="north", ring=source == "ring") as hand_off:

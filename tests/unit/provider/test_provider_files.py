@@ -371,11 +371,24 @@ def test_frames_of_several_clock_steps_are_in_their_order(
 
 
 def test_frames_written_in_another_order_than_exposed_are_in_their_order(
-    hand_off: HandOff, provider: SharedVolumeImageProvider
+    hand_off: HandOff, provider: SharedVolumeImageProvider, clock: FakeClock
 ) -> None:
     hand_off.publish(sequence=7)
+    clock.advance(0.01)
     hand_off.publish(sequence=6)
+    assert [stored.path.stem.count("_") for stored in hand_off._stored] == [3, 3], "both of one generation of names"
 
     assert provider.latest_frame().sequence == 7
     with pytest.raises(ImageTooOldError):
         provider.latest_frame(newer_than=7)
+
+
+def test_a_copy_is_no_frame_even_when_nothing_else_is_there(
+    hand_off: HandOff, provider: SharedVolumeImageProvider
+) -> None:
+    hand_off.publish()
+    plant_copies(hand_off)
+    hand_off.clear()
+
+    with pytest.raises(ImageNotFoundError, match="is a copy of capture_"):
+        provider.latest_frame()
