@@ -257,6 +257,29 @@ class TestBothSources:
             assert view.metadata == published | {"age": 1.0}
             assert (view.age, view.sidecar.sequence) == (1.0, published["sequence"])
 
+    def test_a_view_of_a_picture_that_is_kept_is_read_only_too(
+        self, hand_off: HandOff, provider: SharedVolumeImageProvider
+    ) -> None:
+        hand_off.publish(picture(200))
+        provider.start_monitoring()
+        for _ in range(3):
+            assert provider.latest_frame().image.flags.writeable is True
+
+        with provider.latest_view() as view:
+            assert view.image.flags.writeable is False
+            assert view.image.base is not None
+        assert provider.latest_frame().image.flags.writeable is True
+
+    def test_a_frame_from_the_future_is_not_the_newest(
+        self, hand_off: HandOff, provider: SharedVolumeImageProvider
+    ) -> None:
+        hand_off.publish(age=-3600.0)
+
+        assert provider.get_status()["latest_image_age"] == math.inf
+
+        hand_off.publish(sequence=0, age=2.0)
+        assert provider.get_status()["latest_image_age"] == 2.0
+
     def test_a_held_frame_is_decoded_later(
         self, hand_off: HandOff, provider: SharedVolumeImageProvider, source: str
     ) -> None:
@@ -488,6 +511,7 @@ class TestRingAndFilesTogether:
         hand_off._ring.publish_pixels(raw, picture(200))
 
         assert provider.latest_frame().metadata["filename"] == ""
+        assert provider.get_status()["latest_image_age"] == 0.0
 
         (hand_off._metadata / (stored.path.stem + ".json")).write_bytes(stored.sidecar.to_json())
         stored.path.write_bytes(hand_off._last_jpeg)
@@ -543,20 +567,30 @@ class TestPlaces:
     ) -> None:
         with HandOff(tmp_path / "x", ring=source == "ring", clock=clock) as first:
             first.publish(picture(10), sequence=1000)
+            first.publish(picture(10), sequence=1001)
             provider = first.provider(background_monitoring=False)
-            assert provider.latest_frame().sequence == 1000
+            assert provider.latest_frame().sequence == 1001
+            assert provider.force_refresh() is False
+            assert len(provider.get_cached_images()) == 2
         clock.advance(1)
         shutil.rmtree(tmp_path / "x")
         with HandOff(tmp_path / "x", ring=source == "ring", clock=clock) as second, provider:
-            second.publish(picture(200), sequence=3, age=2.0)
+            second.publish(picture(200), sequence=1000, age=2.0)
             with pytest.raises(ImageTooOldError, match="of another volume"):
                 provider.latest_frame()
-            second.publish(picture(200), sequence=4)
+            status = provider.get_status()
+            assert (status["cache_size"], status["latest_image_age"]) == (0, 2.0)
+            loaded = status["total_images_loaded"]
+            second.publish(picture(200), sequence=1001)
 
             frame = provider.wait_for_frame(timeout=0)
 
-            assert frame.sequence == 4
+            assert frame.sequence == 1001
             assert abs(shade_of(frame.image) - 200) <= 2
+            assert provider.get_status()["total_images_loaded"] == loaded + 1
+            second.publish(picture(200), sequence=1002)
+            assert provider.force_refresh() is True
+            assert provider.get_cached_images()[0][2]["sequence"] == 1002
 
     def test_a_wait_goes_on_over_a_change_of_areas(self, tmp_path: Path, clock: FakeClock) -> None:
         with HandOff(tmp_path / "x", clock=clock) as first:
@@ -684,3 +718,28 @@ def test_whoever_reads_ten_million_pixels_never_waits_for_another_thread_that_de
             assert provider.get_status()["latest_image_age"] < 60
             go_on.set()
             thread.join()
+
+
+def test_a_thread_that_decodes_slowly_does_not_bring_an_older_frame(tmp_path: Path) -> None:
+    with HandOff(tmp_path) as hand_off, hand_off.provider(background_monitoring=False) as provider:
+        hand_off.publish(sequence=5)
+        decoding, go_on = threading.Event(), threading.Event()
+        slow: list[int] = []
+
+        def decode_slowly(data: bytes, **_: Any) -> Any:
+            if threading.current_thread() is thread and not decoding.is_set():
+                decoding.set()
+                assert go_on.wait(20)
+            return simplejpeg.decode_jpeg(data, "BGR")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fieldcam.provider.held.decode", decode_slowly)
+            thread = threading.Thread(target=lambda: slow.append(provider.latest_frame().sequence))
+            thread.start()
+            assert decoding.wait(20)
+            hand_off.publish(sequence=6)
+            assert provider.latest_frame().sequence == 6
+            go_on.set()
+            thread.join()
+
+    assert slow == [6]

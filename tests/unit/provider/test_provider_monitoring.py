@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from fieldcam.provider import SharedVolumeImageProvider
+from fieldcam.provider.files import LiveFrame
 from fieldcam.provider.last_picture import LastPicture
 from fieldcam.provider.monitor import Monitor
 from fieldcam.provider.news import News
@@ -92,8 +93,6 @@ class TestCache:
             assert provider.force_refresh() is False
 
     def test_an_image_is_read_once_however_many_ask(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from fieldcam.provider.files import LiveFrame
-
         read: list[int] = []
         real = LiveFrame.read
 
@@ -205,6 +204,38 @@ class TestThread:
             provider.get_latest_image()
             assert threads() == [], "who stopped it does not want it"
 
+    def test_stopping_gives_the_descriptors_back(self, tmp_path: Path) -> None:
+        with HandOff(tmp_path) as hand_off, hand_off.provider() as provider:
+            before = resources()
+            provider.start_monitoring()
+            wait_until(lambda: resources()[1] > before[1], "it watches")
+
+            provider.stop_monitoring()
+
+            assert resources() == before
+
+    def test_the_end_empties_the_cache_also_under_a_look(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        reading, go_on = threading.Event(), threading.Event()
+        real = LiveFrame.read
+
+        def read_slowly(frame: LiveFrame) -> bytes:
+            reading.set()
+            assert go_on.wait(20)
+            return real(frame)
+
+        monkeypatch.setattr(LiveFrame, "read", read_slowly)
+        with HandOff(tmp_path) as hand_off, hand_off.provider() as provider:
+            hand_off.publish()
+            provider.start_monitoring()
+            assert reading.wait(20)
+            closing = threading.Thread(target=provider.close)
+            closing.start()
+            wait_until(lambda: provider._closed, "it is being closed")
+            go_on.set()
+            closing.join()
+
+            assert provider.get_status()["cache_size"] == 0
+
     def test_starting_and_stopping_twice_is_the_same_as_once(self, tmp_path: Path) -> None:
         with HandOff(tmp_path) as hand_off, hand_off.provider(background_monitoring=False) as provider:
             provider.get_latest_image()
@@ -219,7 +250,8 @@ class TestThread:
             assert threads() == ["image-monitor"]
         assert threads() == []
 
-    def test_a_provider_that_is_dropped_ends_its_thread(self, tmp_path: Path) -> None:
+    def test_a_provider_that_is_dropped_ends_its_thread(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fieldcam.provider.monitor.TICK_SECONDS", 60.0)  # at once, not at its next look
         with HandOff(tmp_path) as hand_off:
             provider = hand_off.provider()
             provider.get_latest_image()
