@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.ansible.conftest import CHECKOUT, ansible
 
@@ -28,6 +29,13 @@ def test_without_an_inventory_the_playbook_explains_itself(tmp_path: Path) -> No
     assert "make up" in run.output
     assert "-i inventory/local" in run.output
     assert "WARNING" not in run.output
+
+
+def test_playbooks_have_nothing_but_roles_and_imports() -> None:
+    for file in [CHECKOUT / "site.yml", *(CHECKOUT / "playbooks").glob("*.yml")]:
+        for play in yaml.safe_load(file.read_text(encoding="utf-8")):
+            assert not {"pre_tasks", "post_tasks", "handlers", "vars"} & set(play), file
+            assert all("ansible.builtin.import_role" in task for task in play.get("tasks", [])), file
 
 
 @pytest.fixture
