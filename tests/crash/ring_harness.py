@@ -299,7 +299,7 @@ class Killer:
 
 
 def write_until_killed(folder: Path, first: int, line: int | None, say: Say) -> None:
-    """Take the ring over and publish four frames; say each that was published."""
+    """Take the ring over and publish four frames, with a look at the slots in between; say each that was published."""
     setattr(SlotFile, "fill", fill_by_rows)  # noqa: B010 - mypy knows no other way to say it
     killer = Killer(line)
     sys.settrace(killer)
@@ -307,6 +307,8 @@ def write_until_killed(folder: Path, first: int, line: int | None, say: Say) -> 
     for sequence in range(first, first + 4):
         published = publish(writer, sequence, SIZES[0])
         say({"sequence": sequence, "published": published})
+        if sequence == first + 1:
+            writer.tidy()  # the slot it makes is the next to be written
     sys.settrace(None)
     say({"lines": killer.count})
 

@@ -256,12 +256,14 @@ class RingWriter:
     def tidy(self) -> None:
         """About once a second: take memory back from readers that hold on, and all of it when nobody reads.
 
+        Makes the slots that the next frames may need, which takes 20 ms for one of 37 MB.
+
         Raises:
             SharedVolumeError: the folder is gone.
         """
-        self.wanted()
+        wanted = self.wanted()
         now = self._clock.boottime_ns()
-        self._pool.tidy()
+        self._pool.tidy(wanted)
         for stream in STREAMS:
             if now - self._read_ns[stream] > IDLE_SECONDS * 1e9:
                 self._pool.empty(stream)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _FILE_MODE = 0o644  # whoever can enter the folder may read
 _NEW_FILE_MODE = 0o600
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+# madvise(2): have pages made, zeroed and mapped, without writing. Python has no name for it.
+_POPULATE_WRITE = 23
+_PIECE_BYTES = 2**20  # Python's madvise keeps all other threads waiting; a mebibyte takes 0.3 ms
 
 Fill = Callable[["npt.NDArray[np.uint8]"], object]
 
@@ -49,7 +52,7 @@ class SlotFile:
 
     @classmethod
     def create(cls, path: Path, stream: Stream, size: int) -> SlotFile:
-        """Make a new file, locked: nobody else can open it before it is.
+        """Make a new file, locked: nobody else can open it before it is. All of its pages are there and mapped.
 
         Raises:
             OSError: no room, or the folder is gone.
@@ -60,7 +63,9 @@ class SlotFile:
             # Without its memory a full tmpfs would end this process with SIGBUS in the middle of a frame.
             os.posix_fallocate(descriptor, 0, size)
             os.fchmod(descriptor, _FILE_MODE)  # whatever the umask
-            return cls(descriptor, path, stream, size)
+            slot = cls(descriptor, path, stream, size)
+            slot._warm()
+            return slot
         except BaseException:
             os.close(descriptor)
             with suppress(OSError):
@@ -91,6 +96,14 @@ class SlotFile:
         except BaseException:
             os.close(descriptor)
             raise
+
+    def _warm(self) -> None:
+        """Map every page of a file without content; a frame would pay 1 µs for each of 9,000 that are not there."""
+        try:
+            for start in range(0, self.size, _PIECE_BYTES):
+                self._memory.madvise(_POPULATE_WRITE, start, min(_PIECE_BYTES, self.size - start))
+        except OSError:  # a kernel before 5.14
+            self._bytes[:: mmap.PAGESIZE] = 0
 
     def lock(self) -> bool:
         """Take the slot if nobody reads it."""

@@ -113,7 +113,7 @@ class TestP3:
 
 class TestWriterJitter:
     def row(self, stopped: list[float], dropped: int = 0) -> Row:
-        done = p3_writer_jitter.Measured([0.005] * 100, stopped, dropped)
+        done = p3_writer_jitter.Measured([0.005] * 100, stopped, dropped, [0.004] * 100, [0.003] * 100)
         return p3_writer_jitter.row(PLAN, done)
 
     def test_a_writer_that_feels_nothing_passes(self) -> None:
@@ -127,6 +127,9 @@ class TestWriterJitter:
 
     def test_a_writer_that_is_slower_every_time_is_found_by_the_median(self) -> None:
         assert self.row([0.0065] * 100).verdict == "short"
+
+    def test_the_processor_time_of_the_same_calls_is_said(self) -> None:
+        assert "median 3.0 ms and 4.0 ms" in " ".join(self.row([0.005] * 100).notes)
 
     def test_a_dropped_frame_is_short(self) -> None:
         assert self.row([0.005] * 100, dropped=1).verdict == "short"

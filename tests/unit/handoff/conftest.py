@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fieldcam.handoff.slot import slot_bytes
 from tests.requirements import require
-from tests.rings import SHM, Rings
+from tests.rings import HEIGHT, SHM, WIDTH, Rings
 
 
 @pytest.fixture
@@ -31,3 +33,13 @@ def rings(folder: Path) -> Iterator[Rings]:
     made = Rings(folder)
     yield made
     made.close()
+
+
+@pytest.fixture
+def tiny(rings: Rings) -> Iterator[Path]:
+    """Return the ring's folder on a tmpfs of its own, with room for three small slots."""
+    size = f"size={4 * slot_bytes(WIDTH, HEIGHT) // 4096 * 4096}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(rings.folder)], check=True)
+    yield rings.folder
+    rings.close()
+    subprocess.run(["umount", "--lazy", str(rings.folder)], check=True)
