@@ -197,12 +197,15 @@ def stand_in(tree: Tree, camera: str = "default", **changes: Any) -> Iterator[St
             protocol.CAPTURE: lambda _: {
                 "sidecar": a_sidecar().to_dict(), "path": "/archive/x.jpg", "database_saved": True, "seconds": 0.1,
             },
+            protocol.TEST: lambda _: {
+                "width": 320, "height": 240, "file_size": 1234, "seconds": 0.1, "simulated": False,
+            },
             protocol.GET_SETTINGS: lambda _: dict(SETTINGS),
             protocol.PUT_SETTINGS: lambda _: dict(SETTINGS),
         },
         lambda: a_beat(camera=camera, **changes),
     )  # fmt: skip
-    ops = (protocol.CAPTURE, protocol.GET_SETTINGS, protocol.PUT_SETTINGS)
+    ops = (protocol.CAPTURE, protocol.TEST, protocol.GET_SETTINGS, protocol.PUT_SETTINGS)
     stop = threading.Event()
 
     def run() -> None:

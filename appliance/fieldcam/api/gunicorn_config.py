@@ -3,7 +3,8 @@
 
 One worker: limits, locks and streams live in one process (design section 4, item 14). The limits on requests are those
 of the security notes; what gunicorn would do for a proxy in front (forwarded headers, PROXY protocol, underscores in
-header names) is off, because on these listeners anybody on this machine could pretend to be one.
+header names) is off, because on the two ports anybody on this machine could pretend to be one. Only the socket of the
+gateway is for a proxy: its folder lets in nobody else, and `listeners.client_address` takes the client from there.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any, NoReturn
 from fieldcam.api import main
 from fieldcam.core.config import Config
 from fieldcam.core.config_sources import load
+from fieldcam.core.durable import OWN_FOLDER_MODE, make_folder
 from fieldcam.core.errors import FieldcamError
 
 _EX_CONFIG = 78
 _PORT_TRIES = 5
+_GATEWAY_MODE = 0o660
 
 
 def _end(code: str, message: str, status: int) -> NoReturn:
@@ -45,7 +48,8 @@ def _addresses(config: Config) -> list[tuple[str, str, int]]:
 
 
 def _bind(config: Config) -> list[str]:
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for _, host, port in _addresses(config)]
+    ports = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for _, host, port in _addresses(config)]
+    return [*ports, f"unix:{config.layout.gateway_socket}"] if config.gateway_socket else ports
 
 
 def _shared_memory() -> str | None:
@@ -87,6 +91,8 @@ proc_name = "capture-api"
 
 def on_starting(_server: Any) -> None:
     """Say which key to change when a port is taken; gunicorn would only name the address."""
+    if _settings.gateway_socket:
+        _prepare_gateway(_settings.layout.gateway_socket)
     for key, host, port in _addresses(_settings):
         for attempt in range(_PORT_TRIES):
             reason = _why_not(host, port)
@@ -103,6 +109,14 @@ def on_starting(_server: Any) -> None:
             main.stopping.wait(1.0)
 
 
+def when_ready(_server: Any) -> None:
+    """Let the proxy in: the socket belongs to the group of its folder, which deployment made for that."""
+    if _settings.gateway_socket:
+        path = _settings.layout.gateway_socket
+        os.chown(path, -1, path.parent.stat().st_gid)
+        path.chmod(_GATEWAY_MODE)
+
+
 def post_worker_init(_worker: Any) -> None:
     """End streams and waits as soon as the process is asked to end."""
     before = signal.getsignal(signal.SIGTERM)
@@ -113,6 +127,16 @@ def post_worker_init(_worker: Any) -> None:
             before(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def _prepare_gateway(path: Path) -> None:
+    """Make the folder of the socket where deployment made none, and say what is in the way."""
+    try:
+        make_folder(path.parent, OWN_FOLDER_MODE)
+    except FieldcamError as error:
+        _end(error.code, f"gateway_socket: {error.message}; deploy again", error.exit_code)
+    if path.exists() and not path.is_socket():
+        _end("CONFIG_INVALID", f"gateway_socket: {path} is no socket; remove it", _EX_CONFIG)
 
 
 def _why_not(host: str, port: int) -> int | None:

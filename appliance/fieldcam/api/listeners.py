@@ -23,22 +23,40 @@ ALLOWED_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-
 
 
 class Listener(Enum):
-    """The two listeners."""
+    """The listeners. The gateway's has the rules of the token listener."""
 
     LOCAL = "local"
     TOKEN = "token"  # noqa: S105 - a name, no secret
+    GATEWAY = "gateway"
 
 
 def listener_of_request() -> Listener:
     """Return the listener of this request; the one that asks for a token when in doubt."""
     config = context().config
     accepted: socket.socket | None = request.environ.get("gunicorn.socket")
+    if accepted is not None and accepted.family == socket.AF_UNIX:
+        return Listener.GATEWAY
     if not config.local_listener or accepted is None or accepted.family not in {socket.AF_INET, socket.AF_INET6}:
         return Listener.TOKEN
     address, port = accepted.getsockname()[:2]
     if port == config.local_port and ipaddress.ip_address(address).is_loopback:
         return Listener.LOCAL
     return Listener.TOKEN
+
+
+def client_address() -> str:
+    """Return the address of the client; empty when it is not known.
+
+    A forwarded one is believed on the gateway's socket only, which nobody but the proxy can open. The last entry of
+    X-Forwarded-For is what the proxy itself saw; those before it are the client's to invent.
+    """
+    if listener_of_request() is not Listener.GATEWAY:
+        return request.remote_addr or ""
+    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    try:
+        return str(ipaddress.ip_address(forwarded))
+    except ValueError:
+        return ""
 
 
 def check_local_caller() -> None:

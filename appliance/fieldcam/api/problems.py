@@ -17,7 +17,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from fieldcam.api.listeners import Listener, listener_of_request
+from fieldcam.api.listeners import Listener, client_address, listener_of_request
 from fieldcam.core.clock import SystemClock, rfc3339
 from fieldcam.core.errors import (
     CameraNotAvailableError,
@@ -66,7 +66,8 @@ def problem(status: int, code: str, message: str) -> Response:
 def _answer_fieldcam(error: FieldcamError) -> Response:
     status = error.http_status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.event(logging.WARNING, error.code, error.message, method=request.method, path=request.path)
+        client = client_address()
+        _log.event(logging.WARNING, error.code, error.message, method=request.method, path=request.path, client=client)
     answer = problem(status, error.code, _words(error))
     if isinstance(error, TokenInvalidError):
         answer.headers["WWW-Authenticate"] = "Bearer"

@@ -126,6 +126,12 @@ class CameraQuery(Query):
     camera: CameraName | None = None
 
 
+class VTestQuery(CameraQuery):
+    """A test of a camera."""
+
+    storage: bool = Field(False, description="also write the frame where captures are stored, and remove it")
+
+
 class StreamQuery(Query):
     """How to watch. Unknown parameters are ignored: pages add one to get past their caches."""
 
@@ -277,6 +283,32 @@ class VHealthAnswer(Answer):
     details: VHealthDetails
 
 
+class VTestDevice(Answer):
+    """The camera that was tested."""
+
+    device_id: str
+    configured_resolution: str
+    configured_fps: float
+    is_initialized: bool
+    is_capturing: bool
+
+
+class VTestData(Answer):
+    """What a test found."""
+
+    camera_status: str
+    device_info: VTestDevice
+
+
+class VTestAnswer(Answer):
+    """A frame was taken and is whole."""
+
+    success: bool
+    message: str
+    data: VTestData
+    timestamp: str
+
+
 class ImageAnswer(Answer):
     """An image as the catalog knows it."""
 
@@ -323,6 +355,21 @@ class LocalProblem(Answer):
     """An error of the local family."""
 
     detail: str
+
+
+class VReason(Answer):
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+class VProblem(Answer):
+    """An error of the V family."""
+
+    success: bool
+    error: VReason
+    timestamp: str
 
 
 class GatewayProblem(Answer):

@@ -298,7 +298,7 @@ class RpicamCamera:
 
     def _make_scratch(self) -> None:
         try:
-            self._scratch.mkdir(parents=True, exist_ok=True)
+            self._scratch.mkdir(mode=0o750, parents=True, exist_ok=True)
         except OSError as error:
             raise CaptureFailedError(f"the folder {self._scratch} cannot be made: {error.strerror}") from None
 

@@ -12,7 +12,7 @@ from fieldcam.capture.places import Places
 from fieldcam.capture.settings import SettingsStore
 from fieldcam.core.clock import Clock
 from fieldcam.core.config import Config
-from fieldcam.core.durable import make_folder
+from fieldcam.core.durable import OWN_FOLDER_MODE, make_folder
 from fieldcam.core.frame import CaptureRequest, Shot, Sidecar
 from fieldcam.core.ownership import owned
 
@@ -34,7 +34,7 @@ def capture_alone(config: Config, name: str, clock: Clock, *, store: bool) -> di
     camera_config = config.camera(name)[1]
     paths = config.layout.camera(name)
     with owned(paths.owner_lock, f"camera {name!r}"):
-        make_folder(paths.scratch)
+        make_folder(paths.scratch, OWN_FOLDER_MODE)
         camera = make_camera(name, camera_config, clock, paths.scratch)
         settings = SettingsStore(paths.settings, camera_config).current()
         began_ns = clock.boottime_ns()

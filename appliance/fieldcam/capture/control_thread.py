@@ -209,7 +209,8 @@ class ControlThread:
         recorded.add_done_callback(lambda r: answer.set_result({**result, "database_saved": r.result()}))
 
     def _test(self, args: Mapping[str, Any]) -> Future[Result]:
-        request = parse_request(args, self._owner.info)
+        rehearse = args.get("rehearse") is True
+        request = parse_request({k: v for k, v in args.items() if k != "rehearse"}, self._owner.info)
         accepted_ns = self._clock.boottime_ns()
         answer: Future[Result] = Future()
 
@@ -228,5 +229,5 @@ class ControlThread:
                 }
             )
 
-        self._owner.submit(request, store=False).add_done_callback(taken)
+        self._owner.submit(request, store=False, rehearse=rehearse).add_done_callback(taken)
         return answer

@@ -29,6 +29,7 @@ class Job:
         accepted_ns: CLOCK_BOOTTIME at which it was accepted.
         deadline_ns: CLOCK_BOOTTIME by which it must be answered.
         store: False for a test frame, which is taken and checked but not kept.
+        rehearse: for a test frame: also write it where captures are stored, and remove it.
         answer: what was stored (None for a test frame) and the frame itself.
     """
 
@@ -37,6 +38,7 @@ class Job:
     deadline_ns: int
     store: bool
     answer: Future[tuple[Stored | None, Taken]]
+    rehearse: bool = False
 
 
 class Jobs:
@@ -66,14 +68,16 @@ class Jobs:
         """Whether one waits, or the loop is to end."""
         return self._stopping or bool(self._waiting)
 
-    def submit(self, request: CaptureRequest, *, store: bool) -> Future[tuple[Stored | None, Taken]]:
+    def submit(
+        self, request: CaptureRequest, *, store: bool, rehearse: bool = False
+    ) -> Future[tuple[Stored | None, Taken]]:
         """Queue a capture.
 
         Raises:
             CaptureInProgressError: too many wait already, or the process is stopping.
         """
         now = self._clock.boottime_ns()
-        job = Job(request, now, now + self._timeout_ns, store, Future())
+        job = Job(request, now, now + self._timeout_ns, store, Future(), rehearse)
         with self._changed:
             if self._stopping:
                 raise CaptureInProgressError("the capture process is stopping; try again")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fieldcam.camera.base import PreviewFrame
 from fieldcam.core.clock import Clock, Instant, rfc3339
-from fieldcam.core.durable import make_folder, replace_file
+from fieldcam.core.durable import OWN_FILE_MODE, OWN_FOLDER_MODE, make_folder, replace_file
 from fieldcam.core.errors import FieldcamError, SharedVolumeError
 from fieldcam.core.frame import Sidecar
 from fieldcam.core.heartbeat import CaptureStats, ErrorNote, FrameNote
@@ -106,8 +106,8 @@ class Journal:
             )
             text = json.dumps(dataclasses.asdict(self.stats)).encode()
         try:
-            make_folder(self._stats_file.parent)
-            replace_file(self._stats_file, text, durable=False)
+            make_folder(self._stats_file.parent, OWN_FOLDER_MODE)
+            replace_file(self._stats_file, text, durable=False, mode=OWN_FILE_MODE)
         except SharedVolumeError:
             return  # counts are worth less than captures; they are in memory still
 

@@ -102,13 +102,15 @@ class Owner:
         """How far wall time can be trusted."""
         return self._wall_clock.quality
 
-    def submit(self, request: CaptureRequest, *, store: bool) -> Future[tuple[Stored | None, Taken]]:
+    def submit(
+        self, request: CaptureRequest, *, store: bool, rehearse: bool = False
+    ) -> Future[tuple[Stored | None, Taken]]:
         """Queue a capture.
 
         Raises:
             CaptureInProgressError: too many wait already, or the process is stopping.
         """
-        return self._jobs.submit(request, store=store)
+        return self._jobs.submit(request, store=store, rehearse=rehearse)
 
     def stop(self) -> None:
         """Let the loop end after what it is doing; captures that were accepted are still answered.
@@ -201,6 +203,8 @@ class Owner:
             stored = self._store(taken, sidecar) if job.store else None
             if stored is None:
                 self._journal.frame(sidecar)
+            if job.rehearse:
+                self._places.rehearse_capture(taken.jpeg)
         except (CaptureServiceError, SharedVolumeError) as error:
             if isinstance(error, SharedVolumeError):
                 self._journal.failure(error, of_camera=False)

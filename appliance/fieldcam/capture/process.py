@@ -25,7 +25,7 @@ from fieldcam.capture.taker import Taker
 from fieldcam.capture.wall_clock import WallClock
 from fieldcam.core.clock import Clock, SystemClock
 from fieldcam.core.config import Config
-from fieldcam.core.durable import make_folder
+from fieldcam.core.durable import OWN_FOLDER_MODE, make_folder
 from fieldcam.core.logs import get_logger
 from fieldcam.core.ownership import owned
 
@@ -69,7 +69,7 @@ class CaptureProcess:
             self._owner.stop()
 
     def _run_owned(self) -> None:
-        make_folder(self._paths.scratch)
+        make_folder(self._paths.scratch, OWN_FOLDER_MODE)
         started_ns = self._clock.boottime_ns()
         camera = self._camera or make_camera(self.name, self._camera_config, self._clock, self._paths.scratch)
         announcer = Announcer(self._config.layout.manager_socket, self._clock)

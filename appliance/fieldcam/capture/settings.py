@@ -13,7 +13,7 @@ from typing import Any
 from fieldcam.camera.base import CameraInfo, CameraSettings
 from fieldcam.capture.journal import Journal
 from fieldcam.core.config import CameraConfig
-from fieldcam.core.durable import make_folder, replace_file
+from fieldcam.core.durable import OWN_FILE_MODE, OWN_FOLDER_MODE, make_folder, replace_file
 from fieldcam.core.errors import RequestInvalidError
 from fieldcam.core.frame import CaptureRequest
 from fieldcam.core.names import SAMPLE_NUMBER
@@ -65,8 +65,8 @@ class SettingsStore:
         check_ranges(checked)
         check_size(checked.get("width"), checked.get("height"), info)
         changed = {**self._changed, **checked}
-        make_folder(self._file.parent)
-        replace_file(self._file, json.dumps(changed).encode() + b"\n", durable=True)
+        make_folder(self._file.parent, OWN_FOLDER_MODE)
+        replace_file(self._file, json.dumps(changed).encode() + b"\n", durable=True, mode=OWN_FILE_MODE)
         self._changed = changed
         return self.current()
 

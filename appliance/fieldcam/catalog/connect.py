@@ -121,15 +121,15 @@ def needs_rebuild(error: CatalogError) -> bool:
     return cause_of(error) in _NEEDS_REBUILD
 
 
-def open_writer(path: Path, *, durable: bool) -> Connection:
-    """Open a database for its one writer; it is made when missing.
+def open_writer(path: Path, *, durable: bool, mode: int = FILE_MODE) -> Connection:
+    """Open a database for its one writer; it is made when missing, with these permissions.
 
     Raises:
         CatalogUnavailableError, CatalogError: it cannot be opened, or it is no database.
         StorageUnavailableError, StorageFullError: the file could not be made.
     """
     if not path.exists():
-        _create(path)
+        _create(path, mode)
     with catalog_errors(path):
         connection = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=WRITER_BUSY_SECONDS, isolation_level=None)
         try:
@@ -213,9 +213,9 @@ def quick_check(connection: Connection, path: Path) -> str | None:
     return None if found == ["ok"] else "; ".join(found)
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, mode: int) -> None:
     with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         os.close(descriptor)
 
 

@@ -19,6 +19,7 @@ from fieldcam.catalog.migrations import migrate as migrate_file
 from fieldcam.catalog.rebuild import Rebuild
 from fieldcam.catalog.schema import SCHEMA_VERSION, check_version
 from fieldcam.catalog.verify import verify as verify_file
+from fieldcam.cli.step_down import step_down
 from fieldcam.core.clock import SystemClock
 from fieldcam.core.config import Config
 from fieldcam.core.config_sources import load
@@ -38,7 +39,9 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def wrapped(config_file: Path | None, **options: Any) -> None:
         try:
-            function(load(config_file), **options)
+            config = load(config_file)
+            step_down(config.layout.events.parent)
+            function(config, **options)
         except FieldcamError as error:
             click.echo(f"error: {error.code}: {error.message}", err=True)
             raise SystemExit(error.exit_code) from None

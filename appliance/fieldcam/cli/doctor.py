@@ -175,6 +175,15 @@ def _listeners(config: Config, _clock: Clock) -> Iterator[Finding]:
             yield Finding(name, "failed", f"{host}:{port}: {error.strerror or error}; is capture-api up?")
         else:
             yield Finding(name, "ok", f"{host}:{port}")
+    if config.gateway_socket:
+        path = config.layout.gateway_socket
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(str(path))
+        except OSError as error:
+            yield Finding("gateway socket", "failed", f"{path}: {error.strerror or error}; is capture-api up?")
+        else:
+            yield Finding("gateway socket", "ok", str(path))
     if api_answers(config):
         yield Finding("health", "ok", health_url(config))
     else:

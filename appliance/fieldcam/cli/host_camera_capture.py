@@ -13,6 +13,7 @@ import click
 
 from fieldcam.capture.service import HostCameraCaptureService, camera_flags
 from fieldcam.cli.run_command import run_command
+from fieldcam.cli.step_down import step_down
 from fieldcam.core import logs
 from fieldcam.core.config_sources import load
 
@@ -37,6 +38,7 @@ def command(
 ) -> None:
     """Capture images of one camera until stopped."""
     config = load(config_file, camera_flags(flags, camera))
+    step_down(config.layout.camera(config.camera(camera)[0]).state)
     service = HostCameraCaptureService(camera=camera, config=config)
     if test_only:
         _print(service.test_capture(), as_json=as_json)

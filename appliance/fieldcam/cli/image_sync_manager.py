@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from fieldcam.cli.run_command import run_command
+from fieldcam.cli.step_down import step_down
 from fieldcam.core.config_sources import load
 from fieldcam.manager.main import run
 from fieldcam.manager.service import ImageSyncManager
@@ -30,6 +31,7 @@ from fieldcam.manager.service import ImageSyncManager
 def command(config_file: Path | None, *, status: bool, cleanup: bool, as_json: bool, **flags: Any) -> None:
     """Record images, monitor capture and disks, and clean up, until stopped."""
     config = load(config_file, flags)
+    step_down(config.layout.events.parent)
     manager = ImageSyncManager(config=config)
     if cleanup:
         _print(manager.trigger_cleanup(), as_json=as_json)

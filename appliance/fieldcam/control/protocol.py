@@ -19,7 +19,9 @@ MAX_MESSAGE_BYTES = 1_000_000
 
 # Requests to a capture process.
 CAPTURE = "capture"  # args: CaptureRequest fields -> {"sidecar": …, "path": …, "database_saved": bool}
-TEST = "test"  # take and check a frame, store nothing -> {"width", "height", "file_size", "seconds"}
+# Take and check a frame, keep nothing -> {"width", "height", "file_size", "seconds", "simulated"}. With "rehearse" it
+# is also written where captures are stored, and removed.
+TEST = "test"
 STATUS = "status"  # -> heartbeat contents
 GET_SETTINGS = "get_settings"  # -> see capture.settings
 PUT_SETTINGS = "put_settings"  # args: exposure_ms, gain, width, height -> as GET_SETTINGS

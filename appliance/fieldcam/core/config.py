@@ -132,6 +132,7 @@ class Config(BaseModel):
     host: str = Field("127.0.0.1", description="address of the token listener")
     port: Port = Field(6407, description="port of the token listener")
     insecure_bind: bool = Field(False, description="allow the token listener off the loopback without TLS")
+    gateway_socket: bool = Field(False, description="serve a proxy with TLS on this machine: run_dir/api/gateway.sock")
     allowed_origins: tuple[str, ...] = Field(
         ("http://localhost:3000", "http://localhost:5173"), description="web pages that may call the API"
     )

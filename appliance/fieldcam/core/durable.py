@@ -24,8 +24,13 @@ from fieldcam.core.errors import NameTakenError, SharedVolumeError, StorageFullE
 
 TEMPORARY_PREFIX = "."
 TEMPORARY_SUFFIX = ".tmp"
+# In the two places: the group of the store writes, others behind the gate folder read.
 FILE_MODE = 0o664
 FOLDER_MODE = 0o2775
+# In run_dir and state_dir: one process writes, the group of the folder reads. Whoever could write a heartbeat or
+# settings, too, could pretend to be that process.
+OWN_FILE_MODE = 0o640
+OWN_FOLDER_MODE = 0o2750
 
 _RENAME_NOREPLACE = 1
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -50,12 +55,12 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise SharedVolumeError(reason, path=str(path)) from error
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, mode: int = FOLDER_MODE) -> None:
     """Make a folder and those above it, so that they survive a power cut. Nothing happens when it is there."""
     with storage_errors(path):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
-            folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            folder.mkdir(mode=mode, exist_ok=True)
             sync_folder(folder.parent)
 
 
@@ -68,10 +73,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_temporary(folder: Path, name: str, data: bytes, *, durable: bool, mtime_ns: int | None = None) -> Path:
+def write_temporary(
+    folder: Path, name: str, data: bytes, *, durable: bool, mtime_ns: int | None = None, mode: int = FILE_MODE
+) -> Path:
     """Write a new temporary file next to where `name` will be; nothing is left when that fails."""
     temporary = folder / f"{TEMPORARY_PREFIX}{name}.{os.getpid()}-{_run}-{next(_counter)}{TEMPORARY_SUFFIX}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         try:
             view = memoryview(data)
@@ -147,10 +154,10 @@ def publish(files: list[tuple[Path, bytes]], *, durable: bool, mtime_ns: int | N
             raise
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
+def replace_file(path: Path, data: bytes, *, durable: bool, mode: int = FILE_MODE) -> None:
     """Replace the content of a small file in one step: readers see the old or the new, never a mixture."""
     with storage_errors(path):
-        temporary = write_temporary(path.parent, path.name, data, durable=durable)
+        temporary = write_temporary(path.parent, path.name, data, durable=durable, mode=mode)
         try:
             temporary.replace(path)
         except BaseException:
@@ -159,6 +166,16 @@ def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
             raise
         if durable:
             sync_folder(path.parent)
+
+
+def rehearse(folder: Path, name: str, data: bytes) -> None:
+    """Write a file durably and remove it: a file of that size could be published there now.
+
+    Raises:
+        StorageFullError, StorageUnavailableError, SharedVolumeError: the disk said no.
+    """
+    with storage_errors(folder):
+        write_temporary(folder, name, data, durable=True).unlink()
 
 
 def remove_leftovers(folder: Path, name: str = "") -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldcam.core.clock import Instant
-from fieldcam.core.durable import replace_file
+from fieldcam.core.durable import OWN_FILE_MODE, replace_file
 from fieldcam.core.frame import FROZEN_AFTER
 
 SCHEMA = 1
@@ -126,7 +126,7 @@ class Heartbeat:
 
 def write_heartbeat(path: Path, beat: Heartbeat) -> None:
     """Replace the heartbeat file."""
-    replace_file(path, json.dumps(dataclasses.asdict(beat)).encode(), durable=False)
+    replace_file(path, json.dumps(dataclasses.asdict(beat)).encode(), durable=False, mode=OWN_FILE_MODE)
 
 
 def read_heartbeat(path: Path) -> Heartbeat | None:

@@ -151,6 +151,11 @@ class Layout:
         return self.run_dir / "manager" / "control.sock"
 
     @property
+    def gateway_socket(self) -> Path:
+        """Where a proxy on this machine reaches the API."""
+        return self.run_dir / "api" / "gateway.sock"
+
+    @property
     def manager_heartbeat(self) -> Path:
         """What the manager last said of itself."""
         return self.run_dir / "manager" / "heartbeat.json"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldcam.core.clock import Instant
-from fieldcam.core.durable import replace_file
+from fieldcam.core.durable import OWN_FILE_MODE, replace_file
 from fieldcam.core.heartbeat import ErrorNote
 
 SCHEMA = 1
@@ -60,7 +60,7 @@ class ManagerHeartbeat:
 
 def write_manager_heartbeat(path: Path, beat: ManagerHeartbeat) -> None:
     """Replace the heartbeat file."""
-    replace_file(path, json.dumps(dataclasses.asdict(beat)).encode(), durable=False)
+    replace_file(path, json.dumps(dataclasses.asdict(beat)).encode(), durable=False, mode=OWN_FILE_MODE)
 
 
 def read_manager_heartbeat(path: Path) -> ManagerHeartbeat | None:

@@ -21,7 +21,7 @@ from fieldcam.control.server import Server
 from fieldcam.core import names
 from fieldcam.core.clock import Clock, rfc3339
 from fieldcam.core.config import Config
-from fieldcam.core.durable import make_folder
+from fieldcam.core.durable import OWN_FOLDER_MODE, make_folder
 from fieldcam.core.errors import CatalogError, FieldcamError, RequestInvalidError, SharedVolumeError
 from fieldcam.core.frame import Kind, Sidecar
 from fieldcam.core.health import Reason
@@ -94,7 +94,7 @@ class Manager:
                 protocol.SYSTEM_STATUS: lambda _args: self._probes.status(self._reasons()).as_dict(),
                 protocol.STATUS: lambda _args: asdict(self._heartbeat()),
             }
-            make_folder(self._layout.manager_socket.parent)
+            make_folder(self._layout.manager_socket.parent, OWN_FOLDER_MODE)
             with Server(self._layout.manager_socket, handlers) as server:
                 self._server = server
                 self._thumbnailer = Thumbnailer(self._sources, server.wake)

@@ -18,7 +18,7 @@ from typing import Any, Self
 from fieldcam.catalog.connect import Connection, catalog_errors, needs_rebuild, open_writer, transaction
 from fieldcam.catalog.rebuild import move_aside
 from fieldcam.core.clock import Clock, Instant, rfc3339
-from fieldcam.core.durable import make_folder
+from fieldcam.core.durable import OWN_FILE_MODE, OWN_FOLDER_MODE, make_folder
 from fieldcam.core.errors import CatalogError, CatalogTooNewError, RequestInvalidError, SharedVolumeError
 from fieldcam.core.logs import StateLog, get_logger
 
@@ -131,8 +131,8 @@ class EventStore:
 
     def _open(self) -> Connection | None:
         if self._connection is None and self._clock.boottime_ns() / 1e9 >= self._retry_at:
-            make_folder(self._path.parent)
-            connection = open_writer(self._path, durable=True)
+            make_folder(self._path.parent, OWN_FOLDER_MODE)
+            connection = open_writer(self._path, durable=True, mode=OWN_FILE_MODE)
             try:
                 _make_tables(connection, self._path)
             except BaseException:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldcam.core import names
-from fieldcam.core.durable import replace_file
+from fieldcam.core.durable import OWN_FILE_MODE, replace_file
 from fieldcam.core.errors import ImageNotFoundError
 from fieldcam.core.names import NameState
 from fieldcam.store.reader import iter_frames, iter_sidecars, read_sidecar
@@ -84,7 +84,8 @@ class Identity:
                 "generation_ms": self._names.generation_ms,
             },
         }
-        replace_file(self._file, json.dumps(state).encode() + b"\n", durable=self._durable)
+        data = json.dumps(state).encode() + b"\n"
+        replace_file(self._file, data, durable=self._durable, mode=OWN_FILE_MODE)
         # Only now: when the disk said no, nothing was reserved, and the next id has to try again.
         self._reserved = reserved
         self._saved_names = self._names

@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldcam.core.durable import make_folder, publish, remove_leftovers, storage_errors, sync_folder
+from fieldcam.core.durable import make_folder, publish, rehearse, remove_leftovers, storage_errors, sync_folder
 from fieldcam.core.errors import ImageNotFoundError, NameTakenError
 from fieldcam.core.frame import Sidecar
 from fieldcam.core.layout import CameraPaths
@@ -97,6 +97,15 @@ class FrameWriter:
             StorageUnavailableError: it is not.
         """
         self._volume.check()
+
+    def rehearse(self, image: bytes) -> None:
+        """Write an image where it would be published, and remove it again: no name and no id is used up.
+
+        Raises:
+            StorageUnavailableError, StorageFullError, SharedVolumeError: it could not be published.
+        """
+        self.check()
+        rehearse(self._images, "rehearsal", image)
 
     def publish(self, image: bytes, sidecar: Sidecar) -> Stored:
         """Put an image and its sidecar on disk under a name of their own.

@@ -11,8 +11,11 @@ import pytest
 
 from fieldcam.core import durable
 from fieldcam.core.durable import (
+    OWN_FILE_MODE,
+    OWN_FOLDER_MODE,
     make_folder,
     publish,
+    rehearse,
     remove_leftovers,
     rename_without_overwriting,
     replace_file,
@@ -309,3 +312,22 @@ def test_what_the_kernel_says_becomes_an_error_that_names_the_path(
 
     assert type(raised.value) is expected
     assert raised.value.message.endswith(f"{tmp_path}: {os.strerror(code)}")
+
+
+def test_a_rehearsal_writes_durably_and_leaves_nothing(disk: FaultyDisk, tmp_path: Path) -> None:
+    rehearse(tmp_path, "rehearsal", b"x" * 1000)
+
+    assert [step.split()[0] for step in disk.steps] == ["open", "write", "fsync", "close"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_one_process_writes_is_not_for_its_group_to_change(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        replace_file(tmp_path / "beat.json", b"{}", durable=False, mode=OWN_FILE_MODE)
+        make_folder(tmp_path / "shot", OWN_FOLDER_MODE)
+    finally:
+        os.umask(before)
+
+    assert oct((tmp_path / "beat.json").stat().st_mode & 0o777) == "0o640"
+    assert oct((tmp_path / "shot").stat().st_mode & 0o777) == "0o750"

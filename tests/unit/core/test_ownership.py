@@ -13,6 +13,7 @@ import pytest
 
 from fieldcam.core.errors import CameraInUseError
 from fieldcam.core.ownership import is_owned, owned
+from tests.requirements import require_root
 
 HOLD = """
 import sys, time, pathlib
@@ -48,3 +49,25 @@ def test_a_killed_owner_frees_the_lock(tmp_path: Path) -> None:
     assert (before, is_owned(lock)) == (True, False)
     with owned(lock, "it"):
         pass
+
+
+def test_the_lock_is_for_the_group_of_its_process_whatever_the_folder_says(tmp_path: Path) -> None:
+    require_root()
+    tmp_path.chmod(0o2775)
+    os.chown(tmp_path, -1, 1)
+    lock = tmp_path / "owner.lock"
+    lock.touch(0o664)
+
+    with owned(lock, "it"):
+        facts = lock.stat()
+
+    assert (facts.st_gid, oct(facts.st_mode & 0o777)) == (os.getegid(), "0o640")
+
+
+def test_a_lock_that_may_not_be_looked_at_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+
+    assert is_owned(tmp_path / "owner.lock")

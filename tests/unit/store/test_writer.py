@@ -83,6 +83,16 @@ def test_a_live_frame_has_its_sidecar_in_the_other_folder_and_no_id(site: Site) 
     assert (site.paths.metadata / f"{stored.path.stem}.json").is_file()
 
 
+def test_a_rehearsal_leaves_no_file_no_name_and_no_id(site: Site) -> None:
+    writer = captures(site)
+    before = sorted(site.paths.archive_root.rglob("*"))
+
+    writer.rehearse(b"a whole image")
+
+    assert sorted(site.paths.archive_root.rglob("*")) == before
+    assert publish(writer, "one").sidecar.id == CAMERA_NUMBER * 2**40 + 1
+
+
 def test_numbers_are_part_of_the_name(site: Site) -> None:
     jpeg, sidecar = frame("one")
 
