@@ -96,9 +96,12 @@ class Role:
 
     @cached_property
     def specs(self) -> dict[str, Any]:
-        """Return the options of the entry point `main`."""
+        """Return the options of all entry points; one that several have is the same in each."""
         loaded = yaml.safe_load(self.text("meta/argument_specs.yml")) or {}
-        options: dict[str, Any] = loaded.get("argument_specs", {}).get("main", {}).get("options", {})
+        options: dict[str, Any] = {}
+        for entry in loaded.get("argument_specs", {}).values():
+            for name, spec in entry.get("options", {}).items():
+                assert options.setdefault(name, spec) == spec, name
         return options
 
     @cached_property
