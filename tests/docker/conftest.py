@@ -28,7 +28,7 @@ def base() -> Iterator[str]:
     require_root()
     require_docker()
     require_commands("mmdebstrap")
-    make = [str(ROOT / "tools" / "make_base_image")]
+    make = [str(ROOT / "tools" / "make_image"), "consumer"]
     yield subprocess.run(make, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     assert not docker("ps", "--all", "--quiet", "--filter", "name=^fc[0-9a-f]{8}")
 
