@@ -25,7 +25,7 @@ KEYWORDS = {
     *NESTED, *CONDITIONS,
     "name", "loop", "loop_control", "register", "vars", "tags", "become", "become_user", "no_log", "check_mode",
     "diff", "notify", "listen", "delegate_to", "delegate_facts", "run_once", "retries", "delay", "environment",
-    "throttle", "timeout",
+    "throttle", "timeout", "ignore_unreachable",
 }  # fmt: skip
 COMMANDS = {"ansible.builtin.command", "ansible.builtin.shell", "ansible.builtin.raw", "ansible.builtin.script"}
 _JINJA = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"], autoescape=False)
