@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from fieldcam.handoff import ring_reader, slot_pool
 from fieldcam.handoff.ring_writer import RingWriter
 from fieldcam.handoff.slot import STREAMS, Stream, slot_name
 from fieldcam.handoff.slot_file import SlotFile
+from fieldcam.handoff.slot_mapping import SlotMapping, SlotMappings
 from fieldcam.handoff.slot_pool import SlotPool
 from tests.crash.mutants import Acknowledge, Mutant, Patches
 
@@ -73,11 +76,33 @@ def _leftovers_kept(_ack: Acknowledge) -> Patches:
     yield SlotPool, "take_over", take_over
 
 
+def _mappings_mixed_up(_ack: Acknowledge) -> Patches:
+    real = SlotMappings.get
+
+    def get(self: SlotMappings, descriptor: int, status: os.stat_result, size: int) -> SlotMapping:
+        kept = next((mapping for mapping in self._kept.values() if mapping.size == size), None)
+        return kept or real(self, descriptor, status, size)
+
+    yield SlotMappings, "get", get
+
+
+def _memory_taken_back(_ack: Acknowledge) -> Patches:
+    real = SlotFile.unlink
+
+    def unlink(self: SlotFile) -> None:
+        real(self)
+        self._advise(mmap.MADV_REMOVE)
+
+    yield SlotFile, "unlink", unlink
+
+
 RING_MUTANTS = {
     mutant.name: mutant
     for mutant in (
         Mutant("no-exclusive-lock", "written although it is read", ("ring",), _no_exclusive_lock),
         Mutant("no-shared-lock", "read without a lock", ("ring",), _no_shared_lock),
+        Mutant("mappings-mixed-up", "a slot mapped before is taken for another", ("ring",), _mappings_mixed_up),
+        Mutant("memory-taken-back", "a slot's memory is freed under its readers", ("ring",), _memory_taken_back),
         Mutant("header-kept", "header not zeroed before the pixels change", ("ring-kill",), _header_kept),
         Mutant("newest-reused", "the newest slot is written over", ("ring-kill",), _newest_reused),
         Mutant("rename-first", "renamed before the pixels are in", ("ring-kill",), _rename_first),

@@ -59,10 +59,12 @@ class PresenceMark:
                 else:
                     os.close(before)
 
-    def rest(self) -> None:
-        """Let the mark go when nothing was read for a while."""
-        if self._descriptor is not None and self._clock.boottime_ns() - self._touched_ns > REST_SECONDS * 1e9:
+    def rest(self) -> bool:
+        """Let the mark go when nothing was read for a while; return whether that is so."""
+        rests = self._clock.boottime_ns() - self._touched_ns > REST_SECONDS * 1e9
+        if rests:
             self.close()
+        return rests
 
     def close(self) -> None:
         """Let the mark go. Idempotent."""

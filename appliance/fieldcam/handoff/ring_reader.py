@@ -8,9 +8,9 @@ it is kept the writer leaves the slot alone, and the kernel lets go of it when t
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import stat
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from fieldcam.handoff.slot import (
     unpack_header,
     volume_mark,
 )
+from fieldcam.handoff.slot_mapping import SlotMapping, SlotMappings
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 # A camera that is faster than this reader: names may be gone before they are opened, and are listed again.
 _LISTINGS = 4
-# madvise(2): map all pages at once; a fault for every 16 of 9,000 costs a fifth of the copy. Python has no name for it.
-_POPULATE_READ = 22
 _FOLDER = ""  # among names of what cannot be read
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -56,17 +55,17 @@ class Lease:
         published_at_ns: CLOCK_BOOTTIME at which the writer was done with it.
     """
 
-    def __init__(self, descriptor: int, header: SlotHeader, sidecar: Sidecar) -> None:
-        self._descriptor: int | None = None  # nothing is given back while it is not ours
-        self._memory: mmap.mmap | None = mmap.mmap(descriptor, header.file_bytes, prot=mmap.PROT_READ)
-        self._process = os.getpid()
+    def __init__(self, lock: _SharedLock, header: SlotHeader, sidecar: Sidecar, mapping: SlotMapping) -> None:
         self.sequence = header.sequence
         self.stream = header.stream
         self.sidecar = sidecar
         self.published_at_ns = header.published_at_ns
-        pixels = np.frombuffer(self._memory, np.uint8, count=header.payload_bytes, offset=HEADER_BYTES)
-        self.pixels: npt.NDArray[np.uint8] = pixels.reshape(header.height, header.width, CHANNELS)
-        self._descriptor = descriptor
+        self._mapping: SlotMapping | None = mapping
+        flat = mapping.pixels(header.payload_bytes)
+        self.pixels: npt.NDArray[np.uint8] = flat.reshape(header.height, header.width, CHANNELS)
+        # Whatever is made of the pixels refers to this one array, which is the lease's alone though the mapping is not.
+        # So its end is the end of the lease.
+        weakref.finalize(flat, lock.end).atexit = False
 
     def copy(self, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
         """Return the pixels as an array of the caller's own: `out` when it fits, a new one otherwise.
@@ -74,10 +73,9 @@ class Lease:
         Raises:
             ValueError: the lease was closed.
         """
-        if self._memory is None:
+        if self._mapping is None:
             raise ValueError("the lease was closed")
-        with suppress(OSError):  # a kernel before 5.14
-            self._memory.madvise(_POPULATE_READ)
+        self._mapping.populate()
         if out is not None and out.shape == self.pixels.shape and out.dtype == np.uint8 and out.flags.writeable:
             np.copyto(out, self.pixels)
             return out
@@ -89,18 +87,8 @@ class Lease:
         An array that the caller kept against the rule keeps the memory mapped and the slot leased until it is gone, so
         even then nothing is torn and nothing crashes.
         """
-        descriptor, self._descriptor = self._descriptor, None
-        memory, self._memory = self._memory, None
-        if descriptor is None or memory is None:
-            return
+        self._mapping = None
         self.pixels = np.empty((0, 0, CHANNELS), np.uint8)
-        with suppress(BufferError):
-            memory.close()
-            # A child process that was forked meanwhile holds the same lock and would keep it. The child itself must
-            # not take the lease from its parent.
-            if os.getpid() == self._process:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
 
     def __enter__(self) -> Self:
         """Hold the slot."""
@@ -112,8 +100,31 @@ class Lease:
         """Give the slot back."""
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+
+class _SharedLock:
+    """The lock of one lease, on an open file description of its own: two leases of one slot end each for itself.
+
+    Args:
+        descriptor: of the slot, which is this object's from now on.
+    """
+
+    __slots__ = ("_descriptor", "_process")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        self._process = os.getpid()
+
+    def end(self) -> None:
+        """Let it go. Idempotent."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        # Closing is not enough: a mapping that was made with it, or a child process that was forked meanwhile, has the
+        # same lock and would keep it. The child itself must not take the lease from its parent.
+        if os.getpid() == self._process:
+            with suppress(OSError):  # planted, and of a kind that has no locks
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 class _MovedOnError(Exception):
@@ -138,6 +149,7 @@ class RingReader:
         self._presence = PresenceMark(folder, stream, clock)
         self._damage = StateLog(_log, "RING_UNREADABLE", folder=str(folder), stream=stream)
         self._damaged: set[str] = set()
+        self._mappings = SlotMappings()
 
     def newest(self, *, newer_than: int = -1) -> Lease | None:
         """Return the newest frame of this boot, if its sequence is above `newer_than`; None when there is none.
@@ -157,12 +169,14 @@ class RingReader:
         return max((sequence for sequence, name in self._listing() if name not in self._damaged), default=-1)
 
     def rest(self) -> None:
-        """Let the writer know that nobody reads here, if nothing was read for 3 s."""
-        self._presence.rest()
+        """Let the writer know that nobody reads here, and let go of the slots, if nothing was read for 3 s."""
+        if self._presence.rest():
+            self._mappings.clear()
 
     def close(self) -> None:
-        """Let the writer know that nobody reads here. Idempotent."""
+        """Let the writer know that nobody reads here, and let go of the slots. Idempotent."""
         self._presence.close()
+        self._mappings.clear()
 
     def _newest(self, newer_than: int, *, or_older: bool = False) -> Lease | None:
         listing = self._listing()
@@ -208,6 +222,7 @@ class RingReader:
             OSError, ValueError: it is no slot of ours, or may not be read.
         """
         descriptor = os.open(self._folder / name, _FLAGS)
+        lock = _SharedLock(descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ValueError("no regular file")
@@ -221,9 +236,11 @@ class RingReader:
             if (header.stream, header.sequence) != (self._stream, sequence):
                 raise _MovedOnError
             # The size as it is now, under the lock: the writer does not make a file shorter that may be mapped.
-            if os.fstat(descriptor).st_size < header.file_bytes:
+            status = os.fstat(descriptor)
+            if status.st_size < header.file_bytes:
                 raise ValueError("cut off")
-            return Lease(descriptor, header, header.sidecar())
+            sidecar = header.sidecar()
+            return Lease(lock, header, sidecar, self._mappings.get(descriptor, status, header.file_bytes))
         except BaseException:
-            os.close(descriptor)
+            lock.end()
             raise

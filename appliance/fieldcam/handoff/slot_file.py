@@ -100,10 +100,13 @@ class SlotFile:
     def _warm(self) -> None:
         """Map every page of a file without content; a frame would pay 1 µs for each of 9,000 that are not there."""
         try:
-            for start in range(0, self.size, _PIECE_BYTES):
-                self._memory.madvise(_POPULATE_WRITE, start, min(_PIECE_BYTES, self.size - start))
+            self._advise(_POPULATE_WRITE)
         except OSError:  # a kernel before 5.14
             self._bytes[:: mmap.PAGESIZE] = 0
+
+    def _advise(self, advice: int) -> None:
+        for start in range(0, self.size, _PIECE_BYTES):
+            self._memory.madvise(advice, start, min(_PIECE_BYTES, self.size - start))
 
     def lock(self) -> bool:
         """Take the slot if nobody reads it."""
@@ -147,7 +150,14 @@ class SlotFile:
             self.path.unlink()
 
     def close(self) -> None:
-        """Give the memory back; what readers still hold goes with the last of them."""
+        """Give the memory back; what readers still hold goes with the last of them.
+
+        Readers keep slots open and mapped that they do not hold, and may be stopped. So the memory of a file without a
+        name is punched out, which a lease, that is a lock, forbids: whoever looks without one sees zeros.
+        """
+        with suppress(OSError):  # not this kind of file system
+            if not self.is_still_there and self.lock():
+                self._advise(mmap.MADV_REMOVE)
         # The mapping holds the file open as well, and goes with the last array on it.
         self._bytes = np.empty(0, np.uint8)
         with suppress(BufferError):

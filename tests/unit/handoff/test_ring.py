@@ -134,7 +134,8 @@ def test_a_lease_that_was_forgotten_ends_with_its_object(rings: Rings) -> None:
         rings.publish(writer, number)
 
     assert writer.stats.slots <= 3
-    assert len(open_descriptors()) <= before + 4  # two more slots, open and mapped
+    # Two more slots, open and mapped by the writer, and three that the reader keeps.
+    assert len(open_descriptors()) <= before + 4 + 6
 
 
 def test_a_forked_child_neither_keeps_nor_ends_the_lease_of_its_parent(rings: Rings) -> None:
