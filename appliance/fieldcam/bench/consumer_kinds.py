@@ -81,8 +81,8 @@ class LibraryConsumer:
         """Take a frame.
 
         Args:
-            how: `array` waits for a new frame and gets a new array; `reused` has it put into the array from before;
-                `latest` asks for the newest one, new or not, every 50 ms.
+            how: `array` waits for a new frame, gets an array of its own and drops it; `reused` has it put into the
+                array from before; `latest` asks for the newest one, new or not, every 50 ms.
             timeout: seconds.
         """
         if how == "latest":

@@ -2,7 +2,8 @@
 """P1: from a file that was just published to its pixels in a consumer's process.
 
 Ours, the bare decoder and the documented design take turns; each waits while the others work. All three give the
-consumer an array of its own, made new for every frame.
+consumer an array of its own. One that drops each frame, as these do, gets the same memory again from our library. So
+that is judged against the bare decoder into an array that is there; the documented design makes a new one.
 """
 
 from __future__ import annotations
@@ -109,13 +110,13 @@ def row(plan: Plan, done: Measured) -> Row:
     """Return the line."""
     ours, bare, documented = summarize(done.ours), summarize(done.bare), summarize(done.documented)
     reused = summarize(done.bare_reused)
-    bar = BARE_SHARE * bare.median + BARE_MORE_SECONDS
+    bar = BARE_SHARE * reused.median + BARE_MORE_SECONDS
     holds = ours.median <= bar and ours.median <= DOCUMENTED_SHARE * documented.median
     return Row(
         row="P1",
         what=f"file published to array in a consumer, {size_words(plan.hand_off_size)}",
         ours=f"median {milliseconds(ours.median)}, p99 {milliseconds(ours.p99)}",
-        baseline=f"documented {milliseconds(documented.median)}, bare decode {milliseconds(bare.median)}",
+        baseline=f"documented {milliseconds(documented.median)}, bare decode {milliseconds(reused.median)}",
         ratio=ours.median / documented.median,
         bar=f"≤ 1.15 × bare + 5 ms (= {milliseconds(bar)}) and ≤ 0.5 × documented",
         verdict=judge(holds=holds),
@@ -123,12 +124,13 @@ def row(plan: Plan, done: Measured) -> Row:
             (
                 f"{ours.n} frames of {done.picture_bytes / 1e6:.1f} MB, hand-off area on disk with {KEPT_FRAMES} "
                 "frames; ours: wait_for_frame() of a provider without a ring, an array of its own; "
-                f"{ours.median / bare.median:.2f} × the bare decode, {documented.median / ours.median:.2f} × faster "
+                f"{ours.median / reused.median:.2f} × the bare decode, {documented.median / ours.median:.2f} × faster "
                 "than the documented design"
             ),
             (
-                f"bare: simplejpeg.decode_jpeg of bytes in memory into a new array, in a process that waited as long; "
-                f"into an array that is there {milliseconds(reused.median)}; p99 {milliseconds(bare.p99)}"
+                "bare: simplejpeg.decode_jpeg of bytes in memory into an array that is there, as the library does for "
+                f"a consumer that drops each frame, in a process that waited as long; p99 {milliseconds(reused.p99)}; "
+                f"into a new array {milliseconds(bare.median)}"
             ),
             (
                 f"documented: poll every 0.1 s + cv2.imread, p99 {milliseconds(documented.p99)}, worst "

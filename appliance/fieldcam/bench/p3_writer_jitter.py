@@ -90,8 +90,8 @@ def row(plan: Plan, done: Measured) -> Row:
                 "frames dropped; each reader takes a view of every frame"
             ),
             (
-                "the readers wake while the call renames the slot, and take the writer's core; its processor time alone: "
-                f"median {milliseconds(ours_cpu.median)} and {milliseconds(baseline_cpu.median)}, "
+                "the readers wake while the call renames the slot, and take the writer's core; its processor time "
+                f"alone: median {milliseconds(ours_cpu.median)} and {milliseconds(baseline_cpu.median)}, "
                 f"p99 {milliseconds(ours_cpu.p99)} and {milliseconds(baseline_cpu.p99)}"
             ),
             "a slot that is held is replaced by tidy(), once a second between two frames and not counted here",

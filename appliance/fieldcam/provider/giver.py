@@ -25,12 +25,14 @@ from fieldcam.core.errors import (
     SharedVolumeError,
 )
 from fieldcam.core.frame import Sidecar
+from fieldcam.handoff.ring_reader import Lease
 from fieldcam.provider.cache import ImageCache
 from fieldcam.provider.chooser import Chooser, Leased, Wanted
 from fieldcam.provider.files import LiveFrame
-from fieldcam.provider.held import HeldFrame
+from fieldcam.provider.held import HeldFrame, new_array
 from fieldcam.provider.last_picture import LastPicture
 from fieldcam.provider.monitor import Background
+from fieldcam.provider.picture_buffers import PictureBuffers
 from fieldcam.provider.tally import Tally
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class FrameGiver:
         self._cache = cache
         self._background = background
         self._last_picture = LastPicture()
+        self._buffers = PictureBuffers()
         self._lock = threading.Lock()  # of the chooser and of what follows
         self._chooser = chooser
         self._volume_changes = 0
@@ -126,11 +129,11 @@ class FrameGiver:
                 raise first[0](first[1]) from None
             if isinstance(chosen, Leased):
                 self.tally.note_loaded(chosen.sidecar.sequence, self._clock.wall_ns())
-                return HeldFrame(chosen.sidecar, self._clock, stream=wanted.stream, lease=chosen.lease), True
+                return self._held(chosen.sidecar, wanted.stream, lease=chosen.lease), True
             sidecar = chosen.sidecar
             picture = self._last_picture.get(wanted.stream, sidecar)
             if picture is not None:
-                return HeldFrame(sidecar, self._clock, stream=wanted.stream, picture=picture), True
+                return self._held(sidecar, wanted.stream, picture=picture), True
             try:
                 data, was_cached = self._cache.read(chosen)
             except SharedVolumeError as error:
@@ -138,7 +141,24 @@ class FrameGiver:
                 unreadable |= {chosen.path}
                 continue
             self.tally.note_loaded(sidecar.sequence, self._clock.wall_ns())
-            return HeldFrame(sidecar, self._clock, stream=wanted.stream, jpeg=data), was_cached
+            return self._held(sidecar, wanted.stream, jpeg=data), was_cached
+
+    def _held(
+        self,
+        sidecar: Sidecar,
+        stream: str,
+        *,
+        lease: Lease | None = None,
+        jpeg: bytes | None = None,
+        picture: npt.NDArray[np.uint8] | None = None,
+    ) -> HeldFrame:
+        return HeldFrame(
+            sidecar, self._clock, stream=stream, lease=lease, jpeg=jpeg, picture=picture, empty=self._empty
+        )
+
+    def _empty(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        """Return memory for a caller's picture; without a thread that gives it up again, it is not kept."""
+        return self._buffers.take(shape) if self._background.is_active else new_array(shape)
 
     def _choose(self, wanted: Wanted, unreadable: frozenset[Path]) -> Leased | LiveFrame:
         with self._lock:
@@ -192,6 +212,7 @@ class FrameGiver:
         with self._lock:
             self._chooser.rest()
         self._last_picture.let_go()
+        self._buffers.let_go()
 
     def load_new(self) -> int:
         """Read the newest files into the cache; return the highest sequence, -1 when there is none.
@@ -256,11 +277,12 @@ class FrameGiver:
             self._closed = True
             self._chooser.leave()
         self._cache.clear()
-        self._last_picture.clear()
+        self.forget_pictures()
 
-    def forget_picture(self) -> None:
-        """Give the memory of the decoded picture back."""
+    def forget_pictures(self) -> None:
+        """Give the memory of decoded pictures back."""
         self._last_picture.clear()
+        self._buffers.clear()
 
     @property
     def is_closed(self) -> bool:

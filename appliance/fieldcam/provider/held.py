@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from fieldcam.core.clock import Clock
 from fieldcam.core.frame import Sidecar
-from fieldcam.core.jpeg import DIVISORS, Divisor, decode, decode_gray, decode_scaled
+from fieldcam.core.jpeg import DIVISORS, Divisor, decode, decode_gray, decode_scaled, read_size
 from fieldcam.handoff.lores import decode_lores
 from fieldcam.handoff.ring_reader import Lease
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 Source = Literal["ring", "file"]
 # ITU-R BT.601, as libjpeg and OpenCV weigh blue, green and red, in 1/65536.
 _BLUE, _GREEN, _RED = 7471, 38470, 19595
+
+
+def new_array(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return an array of uint8 with any content."""
+    return np.empty(shape, np.uint8)
 
 
 class HeldFrame:
@@ -39,6 +45,8 @@ class HeldFrame:
         lease: the frame in the ring; closed with this object.
         jpeg: the bytes of its file.
         picture: its pixels, decoded from the file before, which nobody changes.
+        empty: returns memory for a whole picture out of the ring or a file. A copy of `picture` has memory of its own,
+            as that one is kept beside it already.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class HeldFrame:
         lease: Lease | None = None,
         jpeg: bytes | None = None,
         picture: npt.NDArray[np.uint8] | None = None,
+        empty: Callable[[tuple[int, ...]], npt.NDArray[np.uint8]] = new_array,
     ) -> None:
         self.sidecar = sidecar
         self.sequence = sidecar.sequence
@@ -58,6 +67,7 @@ class HeldFrame:
         self.source: Source = "file" if lease is None else "ring"
         self._lease = lease
         self._clock = clock
+        self._empty = empty
         self._pixels = picture if lease is None else lease.pixels
 
     @property
@@ -95,7 +105,10 @@ class HeldFrame:
         if divisor not in DIVISORS:
             raise ValueError(f"divisor is {divisor!r}: 1, 2, 4 and 8 are possible")
         if self._pixels is not None:
-            return _own(_reduced(self._pixels, gray=gray, divisor=divisor), self._pixels, out)
+            if self._lease is None or gray or divisor != 1:
+                return _own(_reduced(self._pixels, gray=gray, divisor=divisor), self._pixels, out)
+            fits = out is not None and _fits(out, self._pixels)
+            return self._lease.copy(out if fits else self._empty(self._pixels.shape))
         if self.jpeg is None:
             raise ValueError("the frame was closed")
         if self.stream == "lores":
@@ -104,7 +117,10 @@ class HeldFrame:
         if gray or divisor != 1:
             pixels = decode_gray(self.jpeg) if divisor == 1 else decode_scaled(self.jpeg, divisor=divisor, gray=gray)
             return _own(pixels, None, out)
-        return decode(self.jpeg, out=out if out is not None and out.flags.writeable else None)
+        if out is None or not out.flags.writeable:
+            width, height = read_size(self.jpeg)
+            out = self._empty((height, width, 3))
+        return decode(self.jpeg, out=out)
 
     def close(self) -> None:
         """Give the slot back. Idempotent."""
@@ -129,10 +145,14 @@ def _own(
     pixels: npt.NDArray[np.uint8], shared: npt.NDArray[np.uint8] | None, out: npt.NDArray[np.uint8] | None
 ) -> npt.NDArray[np.uint8]:
     """Return pixels that nobody else changes."""
-    if out is not None and out.shape == pixels.shape and out.dtype == np.uint8 and out.flags.writeable:
+    if out is not None and _fits(out, pixels):
         np.copyto(out, pixels)
         return out
     return pixels.copy() if pixels is shared or not pixels.flags.writeable else pixels
+
+
+def _fits(out: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> bool:
+    return out.shape == pixels.shape and out.dtype == np.uint8 and out.flags.writeable
 
 
 def _reduced(pixels: npt.NDArray[np.uint8], *, gray: bool, divisor: int) -> npt.NDArray[np.uint8]:

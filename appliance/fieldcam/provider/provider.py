@@ -148,7 +148,7 @@ class SharedVolumeImageProvider:
         """Stop that thread and wait for its end; it does not start again by itself. Idempotent."""
         self._monitors = False
         self._background.stop()
-        self._giver.forget_picture()
+        self._giver.forget_pictures()
 
     def get_status(self) -> dict[str, Any]:
         """Return what the provider did and has.
