@@ -18,6 +18,7 @@ EX_SOFTWARE = 70
 
 COMMANDS: Mapping[str, str] = {
     "capture": "fieldcam.cli.host_camera_capture:command",
+    "backup": "fieldcam.cli.backup:backup",
     "bench": "fieldcam.cli.bench:bench",
     "catalog": "fieldcam.cli.catalog:catalog",
     "config": "fieldcam.cli.config:config",
@@ -35,6 +36,7 @@ EXIT_CODES = """Exit codes:
    0  all is well
    1  something is wrong; the message says what (doctor: a check failed)
    2  an option or its value is not allowed
+  65  a backup is damaged, or belongs elsewhere
   69  a process or the camera does not answer, or there is no fresh frame
   70  a mistake in fieldcam itself; --traceback shows where
   74  a file cannot be read or written

@@ -23,6 +23,7 @@
     │   │   ├── CaptureTimeoutError        CAPTURE_TIMEOUT
     │   │   └── ImageInvalidError          IMAGE_INVALID
     │   └── CaptureInProgressError         CAPTURE_IN_PROGRESS
+    ├── BackupInvalidError                 BACKUP_INVALID
     ├── CatalogError                       CATALOG_ERROR
     │   ├── CatalogUnavailableError        CATALOG_UNAVAILABLE
     │   └── CatalogTooNewError             CATALOG_TOO_NEW
@@ -268,6 +269,17 @@ class CaptureInProgressError(CaptureServiceError):
     code = "CAPTURE_IN_PROGRESS"
     http_status = 409
     exit_code = 75
+
+
+class BackupInvalidError(FieldcamError):
+    """A backup is damaged, incomplete, or no backup at all.
+
+    What to do: copy the file again from where it was made, with the `.sha256` beside it; else use an older one.
+    `fieldcam backup verify` checks it without changing anything.
+    """
+
+    code = "BACKUP_INVALID"
+    exit_code = 65  # EX_DATAERR
 
 
 class CatalogError(FieldcamError):

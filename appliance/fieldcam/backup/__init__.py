@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What an appliance cannot make again, in one file, and back."""
