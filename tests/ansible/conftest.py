@@ -28,6 +28,7 @@ RENDER = """
     ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
     role_path: {role}
     __appliance_release: 0.1.0-0123456789
+    __appliance_revision: 0.1.0-0123456789-abcdef0123
     __appliance_found: {{problems: [], tools: {{}}, python: 3.11.2}}
   tasks:
     - ansible.builtin.template:

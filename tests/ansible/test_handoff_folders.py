@@ -78,7 +78,8 @@ def test_as_root_a_folder_belongs_to_the_user_of_the_container_and_the_group_of_
     in_ram: Path, tmp_path: Path
 ) -> None:
     require_root()
-    inputs = {"appliance_become": True, "appliance_group": "daemon", "appliance_consumers": ["sky"]}
+    names = {"appliance_store_group": "daemon", "appliance_capture_user": "daemon"}
+    inputs = {"appliance_become": True, **names, "appliance_consumers": ["sky"]}
 
     runs = [deploy(tmp_path, in_ram, **inputs, appliance_consumer_uid=12345) for _ in range(2)]
 

@@ -51,7 +51,37 @@ def test_supervisord_has_the_programs_of_the_contract_and_no_port(rendered: Path
         "rpcinterface:supervisor",
     }
     assert "inet_http_server" not in files.sections()
+    assert (files["unix_http_server"]["chmod"], files["unix_http_server"]["chown"]) == ("0770", "root:fieldcam-control")
+
+
+def test_each_program_has_the_user_of_its_rights_and_none_is_root(rendered: Path) -> None:
+    files = supervisor_files(rendered)
+
+    users = {name.partition(":")[2]: files[name]["user"] for name in files.sections() if "user" in files[name]}
+
+    assert users == {
+        "host-camera-capture": "fieldcam-capture",
+        "capture-api": "fieldcam-api",
+        "image-sync-manager": "fieldcam-manager",
+        "appliance-watchdog": "fieldcam-manager",
+        "": "root",
+    }
+
+
+def test_without_root_nobody_becomes_anybody(tmp_path: Path) -> None:
+    files = supervisor_files(render(tmp_path, appliance_become=False))
+
+    assert [name for name in files.sections() if "user" in files[name]] == []
     assert files["unix_http_server"]["chmod"] == "0700"
+
+
+def test_a_program_runs_with_the_code_and_the_configuration_of_its_own_deployment(rendered: Path) -> None:
+    files = supervisor_files(rendered)
+
+    for name in (name for name in files.sections() if name.startswith(("program:", "eventlistener:"))):
+        assert "/opt/fieldcam/releases/0.1.0-0123456789/venv/bin/" in files[name]["command"], name
+        assert "current" not in files[name]["command"] + files[name]["environment"], name
+        assert "/deployments/0.1.0-0123456789-abcdef0123/fieldcam.toml" in files[name]["environment"], name
 
 
 def test_programs_are_kept_alive_and_their_logs_bounded(rendered: Path) -> None:
@@ -94,12 +124,12 @@ def test_no_string_can_change_the_structure_of_the_configuration(tmp_path: Path,
 def test_a_percent_sign_in_a_path_is_a_percent_sign_for_supervisord(tmp_path: Path) -> None:
     from supervisor.options import expand
 
-    folder = render(tmp_path, appliance_log_dir="/var/log/50%(x)s off", appliance_config_dir="/etc/f c/%d")
+    folder = render(tmp_path, appliance_log_dir="/var/log/50%(x)s off", appliance_install_dir="/opt/f c/%d")
     files = supervisor_files(folder)
 
     assert expand(files["program:capture-api"]["stdout_logfile"], {}, "x") == "/var/log/50%(x)s off/capture-api.log"
     command = shlex.split(expand(files["program:image-sync-manager"]["command"], {}, "x"))
-    assert command[-1] == "/etc/f c/%d/fieldcam.toml"
+    assert command[-1] == "/opt/f c/%d/deployments/0.1.0-0123456789-abcdef0123/fieldcam.toml"
 
 
 def test_a_real_supervisord_accepts_the_files(rendered: Path, tmp_path: Path) -> None:
@@ -112,8 +142,9 @@ def test_a_real_supervisord_accepts_the_files(rendered: Path, tmp_path: Path) ->
         for folder in ("/var/log/fieldcam", "/run/fieldcam", "/var/lib/fieldcam"):
             text = text.replace(folder, str(tmp_path))
         place = tmp_path if file.name == "supervisord.conf" else tmp_path / "conf.d"
-        # `user` asks for root, which a test has no need of.
-        (place / file.name).write_text(text.replace("user=root\n", ""), encoding="utf-8")
+        # Users and groups that a test has no need of.
+        text = "".join(line for line in text.splitlines(True) if not line.startswith(("user=", "chown=")))
+        (place / file.name).write_text(text, encoding="utf-8")
     ask = "import sys; from supervisor.options import ServerOptions; o = ServerOptions(); o.realize(sys.argv[1:]); "
     ask += "print(sorted(g.name for g in o.process_group_configs))"
 

@@ -57,6 +57,8 @@ def _shared_memory() -> str | None:
     return str(folder) if os.access(folder, os.W_OK | os.X_OK) else None
 
 
+# Where the appliance is a unit of systemd its watchdog speaks for it. gunicorn would do so, too.
+os.environ.pop("NOTIFY_SOCKET", None)
 _settings = _load()
 
 bind = _bind(_settings)

@@ -24,13 +24,14 @@ from fieldcam.core.errors import NameTakenError, SharedVolumeError, StorageFullE
 
 TEMPORARY_PREFIX = "."
 TEMPORARY_SUFFIX = ".tmp"
-# In the two places: the group of the store writes, others behind the gate folder read.
+# In the two places: the group of the store writes, others behind the gate folder read. New folders get the setgid bit
+# from the one above; asking for it is what a sandbox refuses.
 FILE_MODE = 0o664
-FOLDER_MODE = 0o2775
+FOLDER_MODE = 0o775
 # In run_dir and state_dir: one process writes, the group of the folder reads. Whoever could write a heartbeat or
 # settings, too, could pretend to be that process.
 OWN_FILE_MODE = 0o640
-OWN_FOLDER_MODE = 0o2750
+OWN_FOLDER_MODE = 0o750
 
 _RENAME_NOREPLACE = 1
 _FULL = {errno.ENOSPC, errno.EDQUOT}

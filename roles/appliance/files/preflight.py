@@ -48,6 +48,9 @@ def main() -> int:
     problems += socket_problems(asked["run_dir"], list(asked["cameras"]))
     problems += port_problems(asked["ports"], asked["config"])
     problems += room_problems(asked["install_dir"], asked["required_free_mb"], asked["required_ram_mb"])
+    problems += service_problems(is_service=asked["is_service"])
+    problems += account_problems(asked["accounts"])
+    problems += place_problems(asked["places"])
     tools: dict[str, dict[str, str]] = {}
     problems += camera_problems(asked["cameras"], asked["default_camera"], tools)
     print(json.dumps({"problems": problems, "tools": tools, "python": ".".join(map(str, sys.version_info[:3]))}))
@@ -125,7 +128,8 @@ def user_name() -> str:
 def socket_problems(run_dir: str, cameras: list[str]) -> Iterator[str]:
     """Yield a complaint when a Unix socket below run_dir would have too long a path."""
     # supervisord binds to <socket>.<pid> first; a pid has up to seven digits.
-    names = ["supervisor.sock.4194304", "manager/control.sock", *(f"cameras/{name}/preview.sock" for name in cameras)]
+    names = ["supervisor.sock.4194304", "manager/control.sock", "api/gateway.sock"]
+    names += [f"cameras/{name}/preview.sock" for name in cameras]
     longest = max((f"{run_dir}/{name}" for name in names), key=lambda path: len(os.fsencode(path)))
     size = len(os.fsencode(longest))
     if size > SOCKET_PATH_BYTES:
@@ -147,7 +151,7 @@ def port_problems(ports: list[dict[str, Any]], config: str) -> Iterator[str]:
         problem = try_to_bind(host, port)
         if problem == errno.EADDRINUSE:
             holders = listeners(port)
-            if any(environment_of(pid).get("FIELDCAM_CONFIG") == config for pid in holders):
+            if any(appliance_of(environment_of(pid)) == config for pid in holders):
                 continue
             yield f"{key}: port {port} is taken by {name_holders(holders)}. Stop that, or {other}"
         elif problem:
@@ -206,6 +210,11 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(line.split("=", 1) for line in raw.split("\0") if "=" in line)
 
 
+def appliance_of(environment: dict[str, str]) -> str | None:
+    """Return the configuration that tells one appliance from another; older releases had one name for it only."""
+    return environment.get("APPLIANCE_CONFIG") or environment.get("FIELDCAM_CONFIG")
+
+
 def name_holders(pids: list[int]) -> str:
     """Return processes as a person would name them."""
     if not pids:
@@ -215,7 +224,7 @@ def name_holders(pids: list[int]) -> str:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         name = "a process"
-    elsewhere = environment_of(pid).get("FIELDCAM_CONFIG")
+    elsewhere = appliance_of(environment_of(pid))
     return f"{name} (pid {pid}{', the appliance of ' + elsewhere if elsewhere else ''})"
 
 
@@ -234,6 +243,52 @@ def room_problems(install_dir: str, required_free_mb: int, required_ram_mb: int)
             f"memory: the machine has {ram_mb} MB, {required_ram_mb} MB are needed; "
             "appliance_required_ram_mb sets the limit"
         )
+
+
+def service_problems(*, is_service: bool) -> Iterator[str]:
+    """Yield a complaint when systemd, which starts the appliance as root, does not run."""
+    if is_service and not Path("/run/systemd/system").is_dir():
+        yield (
+            "appliance_become: systemd does not run here, and it starts the appliance on a host; "
+            "without root and systemd: make up, or appliance_become: false"
+        )
+
+
+def account_problems(accounts: dict[str, list[str]]) -> Iterator[str]:
+    """Yield users and groups that are missing, and groups that a user is not in."""
+    import grp
+    import pwd
+
+    mend = "the role users makes the accounts: deploy with it first (ansible-playbook site.yml --tags users)"
+    for user, groups in accounts.items():
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            yield f"user {user} is missing; {mend}"
+            continue
+        for group in groups:
+            try:
+                found = grp.getgrnam(group)
+            except KeyError:
+                yield f"group {group} is missing; {mend}"
+                continue
+            if found.gr_gid != entry.pw_gid and user not in found.gr_mem:
+                yield f"user {user} is not in group {group}; {mend}"
+
+
+def place_problems(places: dict[str, list[str]]) -> Iterator[str]:
+    """Yield places without their marker: there the programs would write nothing."""
+    mend = "the role storage mounts and marks it: deploy with it first (ansible-playbook site.yml --tags storage)"
+    for key, (path, kind) in places.items():
+        try:
+            found = json.loads((Path(path) / ".fieldcam-volume").read_bytes())["kind"]
+        except FileNotFoundError:
+            yield f"{key}: {path} has no marker .fieldcam-volume: is its disk mounted? {mend}"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            yield f"{key}: the marker in {path} cannot be read ({error}); {mend}"
+        else:
+            if found != kind:
+                yield f"{key}: {path} is a place of kind {found!r}, not {kind!r}; set {key} to another folder"
 
 
 def camera_problems(

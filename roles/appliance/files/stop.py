@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Stop an appliance: its supervisord, which stops its programs in order, and whatever was left without one.
 
-    stop.py CONFIG     CONFIG is the fieldcam.toml its programs were started with, a name that tells appliances apart
+    stop.py CONFIG     CONFIG is the fieldcam.toml of the appliance, a name that tells appliances apart
 
 Then nothing of it is left in RAM: decoded frames of a capture process that was killed are removed.
 
 Processes are known by their environment, which only a deployment sets so: neither a pid file that is out of date nor
-a shell where FIELDCAM_CONFIG is exported is ever taken for one. Succeeds when nothing runs. Needs nothing installed.
+a shell where that name is exported is ever taken for one. Succeeds when nothing runs. Needs nothing installed.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def main() -> int:
 
 
 def slots(config: str) -> Iterator[Path]:
-    """Yield what is left of decoded frames: our own files with the names of slots, where the configuration says."""
+    """Yield what is left of decoded frames: files of the folder's owner that have the names of slots."""
     try:
         folder = Path(tomllib.loads(Path(config).read_text(encoding="utf-8"))["ring_dir"])
+        owner = folder.stat().st_uid
         for camera in (folder, *folder.glob("cameras/*")):
             for path in list(camera.iterdir()):
                 facts = path.lstat()
-                if SLOT.fullmatch(path.name) and stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
+                if SLOT.fullmatch(path.name) and stat.S_ISREG(facts.st_mode) and facts.st_uid == owner:
                     yield path
     except (OSError, ValueError, KeyError, TypeError):
         return  # no configuration, no ring, or somebody else's
@@ -69,7 +70,9 @@ def processes(config: str) -> Iterator[tuple[int, dict[str, str]]]:
         except OSError:
             continue
         environment = dict(line.split("=", 1) for line in raw.split("\0") if "=" in line)
-        if environment.get("FIELDCAM_CONFIG") == config and "APPLIANCE_REVISION" in environment:
+        # Older releases had one name for it only.
+        ours = environment.get("APPLIANCE_CONFIG") or environment.get("FIELDCAM_CONFIG")
+        if ours == config and "APPLIANCE_REVISION" in environment:
             yield int(folder.name), environment
 
 
