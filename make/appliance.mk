@@ -29,7 +29,7 @@ up: $(CONTROLLER_VENV)/.installed ## Deploy to this machine and start (CAMERA=re
 		exit 2; }
 	@VAR='$(APPLIANCE_HOME)' CALLED_FROM='$(if $(PWD),$(PWD),$(CURDIR))' LC_ALL=C.UTF-8 ANSIBLE_CONFIG='$(CURDIR)/ansible.cfg' \
 		ANSIBLE_HOME='$(APPLIANCE_HOME)/ansible' ANSIBLE_REMOTE_TMP='$(APPLIANCE_HOME)/ansible/tmp' PYTHONUNBUFFERED=1 \
-		$(CONTROLLER_BIN)/python -m ansible playbook site.yml -i inventory/local $(ANSIBLE_ARGS) \
+		$(CONTROLLER_BIN)/python -m ansible playbook playbooks/deploy_here.yml -i inventory/local $(ANSIBLE_ARGS) \
 		|| { echo 'make up: not done; the message above says why. `make logs` shows what the programs say.' >&2; exit 1; }
 	@$(APPLIANCE_RUN) '$(APPLIANCE_BIN)/fieldcam' guide --config '$(APPLIANCE_HOME)/etc/fieldcam.toml' \
 		--token-file '$(APPLIANCE_HOME)/etc/secrets/deploy.token' \

@@ -14,9 +14,14 @@ import yaml
 from tests.ansible.conftest import CHECKOUT, ansible
 
 
+PLAYBOOKS = sorted(file.stem for file in (CHECKOUT / "playbooks").glob("*.yml"))
+
+
 @pytest.mark.parametrize("inventory", ["inventory/local", "inventory/example"])
-def test_both_inventories_pass_the_syntax_check(inventory: str, tmp_path: Path) -> None:
-    run = ansible("site.yml", "-i", inventory, "--syntax-check", scratch=tmp_path)
+def test_all_playbooks_pass_the_syntax_check_with_both_inventories(inventory: str, tmp_path: Path) -> None:
+    files = ["site.yml", *(f"playbooks/{name}.yml" for name in PLAYBOOKS)]
+
+    run = ansible(*files, "-i", inventory, "--syntax-check", scratch=tmp_path)
 
     assert run.status == 0, run.output
     assert "WARNING" not in run.output
@@ -29,6 +34,12 @@ def test_without_an_inventory_the_playbook_explains_itself(tmp_path: Path) -> No
     assert "make up" in run.output
     assert "-i inventory/local" in run.output
     assert "WARNING" not in run.output
+
+
+def test_playbooks_are_named_for_what_they_do() -> None:
+    assert [
+        name for name in PLAYBOOKS if name != "site" and "_" not in name and name not in {"backup", "restore"}
+    ] == []
 
 
 def test_playbooks_have_nothing_but_roles_and_imports() -> None:
