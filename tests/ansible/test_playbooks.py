@@ -13,7 +13,6 @@ import yaml
 
 from tests.ansible.conftest import CHECKOUT, ansible
 
-
 PLAYBOOKS = sorted(file.stem for file in (CHECKOUT / "playbooks").glob("*.yml"))
 
 
