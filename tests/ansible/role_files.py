@@ -152,7 +152,8 @@ class Role:
         """Return every variable that the role itself makes: internals, registers, facts, variables of tasks."""
         made = set(self.internals)
         for task in [*self.tasks, *self.handlers]:
-            made |= set(task.keys.get("vars", {}))
+            if task.module not in {"ansible.builtin.include_role", "ansible.builtin.import_role"}:
+                made |= set(task.keys.get("vars", {}))  # else: inputs of that role
             if "register" in task.keys:
                 made.add(task.keys["register"])
             if task.module == "ansible.builtin.set_fact":

@@ -34,6 +34,7 @@ SECTIONS = [
     "How it is verified",
     "How to remove it",
 ]
+STAND_FOR_OTHERS = {"", "ansible.builtin.import_tasks", "ansible.builtin.include_tasks"}  # "": a block
 PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "path": (str,),
@@ -206,8 +207,8 @@ def test_tasks_use_only_modules_that_come_with_ansible_core(it: Role) -> None:
 def test_tasks_say_which_file_they_stand_in(it: Role) -> None:
     wrong = [
         f"{task.file.name}:{task.line} {task.name}" for task in it.tasks
-        # Blocks and imports do not show in the log.
-        if task.file.name != "main.yml" and task.module not in {"", "ansible.builtin.import_tasks"}
+        # What stands for other tasks does not show in the log.
+        if task.file.name != "main.yml" and task.module not in STAND_FOR_OTHERS
         and not task.name.startswith(f"{task.file.stem} | ")
     ]  # fmt: skip
 

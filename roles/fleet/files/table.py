@@ -3,6 +3,7 @@
 
 table.py status     rows of tasks/look.yml as JSON on standard input
 table.py changes    the same, each with `before`, `outcome` and `why` besides
+table.py jobs       `host`, `outcome` and `why`
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-WIDEST = 60  # of a cell; the JSON file has all of it
+WIDEST = 90  # of a cell; the JSON file has all of it
 Row = Mapping[str, Any]
 
 
@@ -80,6 +81,7 @@ TABLES: dict[str, tuple[dict[str, Callable[[Row], Any]], str]] = {
         },
         "outcome",
     ),
+    "jobs": ({"host": key("host"), "outcome": key("outcome"), "what": key("why")}, "outcome"),
 }
 
 
