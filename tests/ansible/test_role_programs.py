@@ -287,3 +287,53 @@ def test_stop_does_without_a_configuration_that_names_a_ring(tmp_path: Path, tex
     said = subprocess.run([sys.executable, FILES / "stop.py", config], capture_output=True, text=True, check=False)
 
     assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_missing_accounts_and_memberships_are_named_with_the_role_that_makes_them() -> None:
+    accounts = {"root": ["root", "no-such-group", "daemon"], "no-such-user": ["root"]}
+
+    problems = list(preflight.account_problems(accounts))
+
+    assert [problem.partition(";")[0] for problem in problems] == [
+        "group no-such-group is missing",
+        "user root is not in group daemon",
+        "user no-such-user is missing",
+    ]
+    assert all("--tags users" in problem for problem in problems)
+
+
+def test_a_place_without_its_marker_is_named_with_the_role_that_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "swapped").mkdir()
+    (tmp_path / "swapped" / ".fieldcam-volume").write_text('{"id": "1", "kind": "handoff"}', encoding="utf-8")
+    places = {
+        "appliance_capture_dir": [str(tmp_path / "swapped"), "handoff"],
+        "appliance_archive_dir": [str(tmp_path / "swapped"), "archive"],
+        "appliance_other_dir": [str(tmp_path / "bare"), "archive"],
+    }
+
+    problems = list(preflight.place_problems(places))
+
+    assert len(problems) == 2
+    assert "appliance_archive_dir" in problems[0]
+    assert "of kind 'handoff', not 'archive'" in problems[0]
+    assert "is its disk mounted?" in problems[1]
+    assert "--tags storage" in problems[1]
+
+
+def test_a_process_of_an_older_release_is_known_by_the_name_it_had(tmp_path: Path) -> None:
+    assert preflight.appliance_of({"FIELDCAM_CONFIG": "/old"}) == "/old"
+    assert preflight.appliance_of({"FIELDCAM_CONFIG": "/deployment", "APPLIANCE_CONFIG": "/etc"}) == "/etc"
+
+
+@pytest.mark.parametrize("name", ["FIELDCAM_CONFIG", "APPLIANCE_CONFIG"])
+def test_stop_knows_an_appliance_by_either_name(tmp_path: Path, name: str) -> None:
+    config = str(tmp_path / "fieldcam.toml")
+    environ = {"FIELDCAM_CONFIG": "/another", name: config, "APPLIANCE_REVISION": "x"}
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], env=environ, stdin=-1, stdout=-1) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        said = subprocess.run([sys.executable, FILES / "stop.py", config], capture_output=True, text=True, check=False)
+
+    assert said.stdout == f"stopped: 1 processes of {config}\n"

@@ -65,7 +65,7 @@ def test_nothing_of_ours_runs_outside_the_unit(machine: Machine) -> None:
 
 
 def test_programs_are_given_nothing_but_what_they_need(machine: Machine) -> None:
-    allowed = {"PATH", "HOME", "LANG", "FIELDCAM_CONFIG", "APPLIANCE_REVISION"}
+    allowed = {"PATH", "HOME", "LANG", "FIELDCAM_CONFIG", "APPLIANCE_CONFIG", "APPLIANCE_REVISION"}
     for name, (_, pid) in supervised(machine).items():
         raw = machine.out("cat %s", f"/proc/{pid}/environ")
         names = {line.partition("=")[0] for line in raw.split("\0") if line}

@@ -23,7 +23,7 @@ import zmq
 from fieldcam.camera.base import Camera, CameraSettings
 from fieldcam.camera.jpeg import scale_jpeg
 from fieldcam.capture.frozen import IdenticalFrames
-from fieldcam.control.protocol import TOPIC_NATIVE, TOPIC_PREVIEW
+from fieldcam.control.protocol import SOCKET_MODE, TOPIC_NATIVE, TOPIC_PREVIEW
 from fieldcam.core.clock import Clock
 from fieldcam.core.errors import FieldcamError
 from fieldcam.core.frame import FROZEN_AFTER
@@ -80,6 +80,7 @@ class PreviewPublisher:
         self._socket.linger = 0
         self._socket.sndhwm = HIGH_WATER_FRAMES
         self._socket.bind(f"ipc://{socket_path}")
+        socket_path.chmod(SOCKET_MODE)
         self._watched: set[bytes] = set()
         self._still: Still | None = None
         self._identical = IdenticalFrames()

@@ -15,6 +15,8 @@ from typing import Any
 from fieldcam.core.errors import ControlError, FieldcamError
 
 VERSION = 1
+# For its process and the group of the folder, which deployment chose.
+SOCKET_MODE = 0o770
 MAX_MESSAGE_BYTES = 1_000_000
 
 # Requests to a capture process.

@@ -42,6 +42,7 @@ class Server:
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 500
         self._socket.bind(f"ipc://{socket_path}")
+        socket_path.chmod(protocol.SOCKET_MODE)
         self._done: list[tuple[list[bytes], Future[Result]]] = []
         self._done_lock = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -42,7 +42,7 @@ VIDEO_STARTS = (
 def main() -> int:
     """Print what was found as one JSON object."""
     asked = json.loads(sys.argv[1])
-    problems = [*python_problems(sys.version_info[:2])]
+    problems = [*python_problems(sys.version_info[:2], is_prepared=asked["is_prepared"])]
     problems += path_problems(asked["paths"])
     problems += folder_problems(asked["folders"])
     problems += socket_problems(asked["run_dir"], list(asked["cameras"]))
@@ -57,13 +57,15 @@ def main() -> int:
     return 0
 
 
-def python_problems(version: tuple[int, ...]) -> Iterator[str]:
-    """Yield what is wrong with the interpreter."""
+def python_problems(version: tuple[int, ...], *, is_prepared: bool) -> Iterator[str]:
+    """Yield what is wrong with the interpreter; its packages may be missing as long as the host is not prepared."""
     if not OLDEST <= version <= NEWEST:
         yield (
             f"appliance_python: {sys.executable} is Python {'.'.join(map(str, version))}; "
             f"3.11, 3.12 or 3.13 is needed: install one and set appliance_python (make up PYTHON=python3.12)"
         )
+    if not is_prepared:
+        return
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
