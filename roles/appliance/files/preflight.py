@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 OLDEST, NEWEST = (3, 11), (3, 13)
+MACHINES = ("aarch64", "x86_64")
+OLDEST_GLIBC_MINOR = 28  # what wheels are built for nowadays
 SOCKET_PATH_BYTES = 107  # sun_path of unix(7) has 108 with the closing NUL
 # What a path may not have, because of a file it is written into: supervisord's (comments, quotes, lists of patterns),
 # or the first line of a script.
@@ -53,7 +55,9 @@ def main() -> int:
     problems += place_problems(asked["places"])
     tools: dict[str, dict[str, str]] = {}
     problems += camera_problems(asked["cameras"], asked["default_camera"], tools)
-    print(json.dumps({"problems": problems, "tools": tools, "python": ".".join(map(str, sys.version_info[:3]))}))
+    problems += machine_problems(os.uname().machine, glibc_minor())
+    found = {"python": ".".join(map(str, sys.version_info[:3])), "machine": os.uname().machine, "glibc": glibc_minor()}
+    print(json.dumps({"problems": problems, "tools": tools, **found}))
     return 0
 
 
@@ -67,13 +71,27 @@ def python_problems(version: tuple[int, ...], *, is_prepared: bool) -> Iterator[
     if not is_prepared:
         return
     try:
-        import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        yield (
-            f"appliance_python: {sys.executable} cannot make virtual environments (ensurepip or venv is missing): "
-            "sudo apt install python3-venv"
-        )
+        yield f"appliance_python: {sys.executable} cannot make virtual environments: sudo apt install python3-venv"
+
+
+def glibc_minor() -> int:
+    """Return x of glibc 2.x; 0 where the C library is another one."""
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        major, minor = version.split(".")[:2]
+        return int(minor) if (name, major) == ("glibc", "2") else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def machine_problems(machine: str, glibc: int) -> Iterator[str]:
+    """Yield a complaint when there are no wheels for this kind of machine."""
+    if machine not in MACHINES:
+        yield f"machine: {machine} is not supported; a 64-bit system is needed (aarch64 or x86_64)"
+    elif glibc < OLDEST_GLIBC_MINOR:
+        yield f"machine: its C library is not glibc 2.{OLDEST_GLIBC_MINOR} or newer; take Debian or Raspberry Pi OS"
 
 
 def path_problems(paths: dict[str, str]) -> Iterator[str]:
