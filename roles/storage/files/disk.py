@@ -82,6 +82,7 @@ def look(asked: dict[str, Any], disk: dict[str, Any]) -> None:
     if "=" in device and not Path(disk["what"]).exists():
         disk["what"] = path  # a container: no udev makes the links below /dev/disk
     disk["is_mounted"] = mounted_on(path, asked["archive_dir"])
+    check_size(asked, path)
     signature = probe(path)
     if not disk["is_mounted"]:
         check_unused(device, path, asked["archive_dir"])
@@ -126,7 +127,8 @@ def list_disks() -> list[dict[str, Any]]:
 
     def walk(devices: list[dict[str, Any]], parent: str) -> None:
         for device in devices:
-            if os.path.exists(device["path"]) and int(device["size"] or 0):  # noqa: PTH110 - a device of a host is not in its container
+            # In a container the kernel names devices that are not there.
+            if os.path.exists(device["path"]) and int(device["size"] or 0):  # noqa: PTH110
                 found.append(device | {"parent": parent})
                 if not device["fstype"]:  # without udev lsblk knows little
                     signature = probe(device["path"])
@@ -212,6 +214,17 @@ def mounts_of(path: str) -> list[str]:
 def mounted_on(path: str, archive_dir: str) -> bool:
     """Return whether the disk is where the archive is to be."""
     return archive_dir in mounts_of(path)
+
+
+def check_size(asked: dict[str, Any], path: str) -> None:
+    """Refuse a disk that is too small from the start. One that filled up is the appliance's business."""
+    with open(path, "rb") as stream:  # noqa: PTH123
+        size_mb = stream.seek(0, os.SEEK_END) // 1_000_000
+    if size_mb < asked["required_free_mb"]:
+        raise UnusableError(
+            f"{asked['device']} has {size_mb} MB, {asked['required_free_mb']} MB are needed: take a larger disk; "
+            "storage_archive_required_free_mb sets the limit"
+        )
 
 
 def check_unused(device: str, path: str, archive_dir: str) -> None:
