@@ -214,3 +214,21 @@ def test_a_host_that_does_not_answer_is_said_to_be_unreachable(tmp_path: Path) -
     assert run.status == 4
     assert "unreachable=1" in run.output
     assert "Connection refused" in run.output or "UNREACHABLE" in run.output
+
+
+def test_the_example_says_what_has_to_be_put_in_and_is_ready_when_that_was_done(tmp_path: Path) -> None:
+    fleet = tmp_path / "inventory"
+    shutil.copytree(CHECKOUT / "inventory" / "example", fleet)
+
+    before = ansible("playbooks/check_inventory.yml", "-i", str(fleet), scratch=tmp_path)
+    for file in fleet.rglob("*.yml"):
+        text = file.read_text(encoding="utf-8").replace("192.0.2.", "10.0.2.")
+        file.write_text(re.sub("(- |: )CHANGE_ME", r"\1mine", text), encoding="utf-8")
+    after = ansible("playbooks/check_inventory.yml", "-i", str(fleet), scratch=tmp_path)
+
+    said = " ".join(before.output.split())
+    assert before.status == 2
+    for words in ("192.0.2.11 is an address for examples", "ansible_user still has the word CHANGE_ME",
+                  "users_operators[0].ssh_keys[0] still has"):  # fmt: skip
+        assert words in said
+    assert after.status == 0, after.output
