@@ -11,7 +11,7 @@ APPLIANCE_BIN = $(APPLIANCE_HOME)/opt/current/venv/bin
 # The caller's environment may hold a PORT or a DEBUG that the configuration would take for its own.
 APPLIANCE_RUN = env -i PATH="$$PATH" HOME="$$HOME" LANG=C.UTF-8 TERM="$${TERM:-dumb}"
 
-.PHONY: up down restart status logs
+.PHONY: up down restart status logs bundle
 
 ##@ Appliance
 
@@ -50,3 +50,8 @@ status: ## Show how programs and frames are
 logs: ## Show the end of all logs (FOLLOW=1 goes on)
 	@ls '$(APPLIANCE_HOME)'/log/*.log >/dev/null 2>&1 || { echo 'There are no logs in $(APPLIANCE_HOME)/log; `make up` starts the appliance.' >&2; exit 1; }
 	@tail -n 20 $(if $(FOLLOW),-F) '$(APPLIANCE_HOME)'/log/*.log
+
+# For a controller without internet: copy the checkout and this folder there, and deploy with
+# -e appliance_bundle_dir=<the folder>.
+bundle: $(CONTROLLER_VENV)/.installed ## Fetch and pack what hosts of every kind install from (BUNDLE=build/bundle)
+	@$(CONTROLLER_BIN)/python roles/appliance/files/bundle.py all . build '$(or $(BUNDLE),build/bundle)'

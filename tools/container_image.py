@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -21,12 +22,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "appliance" / "container"
-RELEASE = ROOT / "roles" / "appliance" / "files" / "release.py"
+FILES = ROOT / "roles" / "appliance" / "files"
+RELEASE = FILES / "release.py"
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
-OLDEST_GLIBC = 17  # manylinux2014: nothing in the locks is built for less
 ASK = """
 import ctypes, json, platform, sys
 try:
@@ -36,6 +38,19 @@ except OSError:
     has_libstdcpp = False
 print(json.dumps([*sys.version_info[:2], platform.machine(), *platform.libc_ver(), has_libstdcpp]))
 """
+
+
+def _load(file: Path) -> ModuleType:
+    """Import a program of the role, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"appliance_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(str(file))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+wheels_for = _load(FILES / "wheels.py")
 
 
 class BuildError(Exception):
@@ -66,12 +81,8 @@ class Target:
         return f"{self.python[0]}.{self.python[1]}-{self.machine}-{self.glibc_minor}"
 
     def pip_options(self) -> list[str]:
-        """Return what makes pip fetch for it instead of for this machine. pip derives no older platforms by itself."""
-        platforms = [f"manylinux_2_{minor}_{self.machine}" for minor in range(OLDEST_GLIBC, self.glibc_minor + 1)]
-        options = ["--implementation", "cp", "--python-version", f"{self.python[0]}.{self.python[1]}"]
-        for platform in (*platforms, f"manylinux2014_{self.machine}", f"linux_{self.machine}"):
-            options += ["--platform", platform]
-        return options
+        """Return what makes pip fetch for it instead of for this machine."""
+        return list(wheels_for.pip_options(self.python, self.machine, self.glibc_minor))
 
 
 def main() -> int:
@@ -146,19 +157,8 @@ def fetch_wheels(target: Target, lock: Path, store: Path) -> list[Path]:
     """Return the wheels of the lock for the target, and pip's own; from the store or else from pip's index."""
     digest = hashlib.sha256(lock.read_bytes() + (SOURCE / "pip.txt").read_bytes()).hexdigest()[:12]
     folder = store / f"{lock.stem}-{target.folder}-{digest}"
-    if not folder.is_dir():
-        scratch = store / f"{folder.name}.{os.getpid()}"
-        scratch.mkdir(parents=True)
-        try:
-            pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet"]
-            pip += ["--progress-bar", "off", "--require-hashes", "--no-deps", "--only-binary", ":all:"]
-            pip += [*target.pip_options(), "--dest", str(scratch)]
-            pip += ["--requirement", str(lock), "--requirement", str(SOURCE / "pip.txt")]
-            run(pip, f"pip found no wheels for {target}: is its index reachable, and does it have this Python?")
-            if not folder.is_dir():  # somebody else was faster
-                scratch.replace(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    if not folder.is_dir() and wheels_for.fetch([lock, SOURCE / "pip.txt"], target.pip_options(), folder) != 0:
+        raise BuildError(f"pip found no wheels for {target}: is its index reachable, and does it have this Python?")
     return sorted(folder.glob("*.whl"))
 
 
@@ -170,25 +170,16 @@ def assemble(context: Path, release: Path, wheels: list[Path], lock: Path) -> No
     for folder, files in (("wheels", wheels), ("release", [release])):
         (context / folder).mkdir()
         for file in files:
-            try:
-                os.link(file, context / folder / file.name)
-            except OSError:  # another file system
-                shutil.copyfile(file, context / folder / file.name)
+            wheels_for.link_or_copy(file, context / folder / file.name)
     version = re.match(r"fieldcam-([^-]+)-", release.name)
     if version is None:
         raise BuildError(f"{release.name} is no wheel of fieldcam")
-    own = f"fieldcam=={version[1]} --hash=sha256:{sha256(release)}\n"
+    own = f"fieldcam=={version[1]} --hash=sha256:{wheels_for.sha256(release)}\n"
     (context / "release" / "requirements.txt").write_text(own, encoding="utf-8")
     shutil.copyfile(lock, context / "requirements.txt")
     # Sorted and without dates, so that Docker finds an unchanged build in its cache.
-    sums = [f"{sha256(file)}  wheels/{file.name}\n" for file in sorted(wheels)]
+    sums = [f"{wheels_for.sha256(file)}  wheels/{file.name}\n" for file in sorted(wheels)]
     (context / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
-
-
-def sha256(file: Path) -> str:
-    """Return the checksum of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def run(command: list[str], complaint: str, *, capture: bool = False) -> str:

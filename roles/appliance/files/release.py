@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Name the release that a checkout holds, and build its wheel.
 
-Run on the controller by tasks/release.yml. The name is the project's version and a hash over everything that is
-deployed, so the same sources are the same release, and a changed line is another one.
+Run on the controller by tasks/preflight.yml, and used by bundle.py. The name is the project's version and a hash over
+everything that is deployed, so the same sources are the same release, and a changed line is another one.
 
     release.py name SOURCE          prints the name
     release.py build SOURCE FOLDER NAME
@@ -57,7 +57,7 @@ def deployed_files(source: Path) -> Iterator[Path]:
             yield file
 
 
-def build(source: Path, folder: Path, name: str) -> int:
+def build(source: Path, folder: Path, name: str, *, say: bool = True) -> int:
     """Build the wheel unless it is there, from a copy: in place, setuptools would pack what an older build left.
 
     The copy must still be what the name says, so that nobody's unfinished edit is deployed under it.
@@ -75,7 +75,8 @@ def build(source: Path, folder: Path, name: str) -> int:
         fcntl.flock(guard, fcntl.LOCK_EX)
         result = folder / name
         if result.is_dir():
-            print(f"kept {wheel_in(result)}")
+            if say:
+                print(f"kept {wheel_in(result)}")
             return 0
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             copy, made = Path(scratch) / "source", Path(scratch) / "wheel"
@@ -93,7 +94,8 @@ def build(source: Path, folder: Path, name: str) -> int:
                 for old in folder.glob("*-*/"):  # the host keeps older releases, the controller need not
                     shutil.rmtree(old)
                 made.replace(result)
-                print(f"built {wheel_in(result)}")
+                if say:
+                    print(f"built {wheel_in(result)}")
         return status
 
 
