@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The role `camera`: what a host cannot have is said first, no value adds a rule or a section, media arrive as they are."""
+"""The role `camera`: what a host cannot have is said first, and no value adds a rule or a section."""
 
 from __future__ import annotations
 
