@@ -153,9 +153,12 @@ def told(disks: list[dict[str, Any]]) -> str:
 
 
 def find(device: str, what: str, disks: list[dict[str, Any]]) -> str | None:
-    """Return the device node or image file; None when it is not there."""
+    """Return the device node or image file; None when it is not there.
+
+    A container sees the disks of all others, too: there a link that somebody made says which is meant.
+    """
     tag = TAG.fullmatch(device)
-    if tag:
+    if tag and not (Path(what).exists() and not Path("/run/udev/control").exists()):
         hits = [one["path"] for one in disks if (one.get(tag[1].lower()) or "").lower() == tag[2].lower()]
         if len(hits) > 1:
             raise UnusableError(f"{device} is on {' and '.join(hits)}: use what only one of them has. {told(disks)}")
