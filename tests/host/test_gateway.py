@@ -131,9 +131,9 @@ def test_routes_of_the_local_listener_are_not_there(gateway: Machine, path: str)
     assert get(gateway, path, token=token_of(gateway))[0] in {400, 403, 404}
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost:8001"])
-def test_another_name_is_refused(gateway: Machine, host: str) -> None:
-    status, _, body = get(gateway, "/api/v1/capture/health", host=host)
+@pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example", "localhost:8001"])
+def test_another_name_is_refused(gateway: Machine, name: str) -> None:
+    status, _, body = get(gateway, "/api/v1/capture/health", host=name)
 
     assert status in {0, 400, 421}
     assert b"success" not in body

@@ -179,8 +179,6 @@ attempts |= {
     "swap": lambda: must(libc.swapon(b"/dev/null", 0)),
     "open a raw socket": raw(socket.SOCK_RAW, socket.AF_INET),
     "open a packet socket": raw(socket.SOCK_RAW, getattr(socket, "AF_PACKET", 17)),
-    "listen on port 443": bind(443),
-    "listen on port 80": bind(80),
     "open the memory": open_to_read("/dev/mem"),
     "open the kernel's log": open_to_write("/dev/kmsg"),
     "write a setting of the kernel": open_to_write("/proc/sys/kernel/core_pattern"),
@@ -189,6 +187,10 @@ attempts |= {
     "power off": run("systemctl", "--no-ask-password", "poweroff"),
     "end the first process": lambda: os.kill(1, signal.SIGTERM),
 }
+
+# In containers every port is everybody's.
+lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii"))
+attempts |= {f"listen on port {port}": bind(port) for port in (22, 80, 443) if port < lowest}
 
 succeeded = []
 denied = []
