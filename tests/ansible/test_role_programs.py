@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.requirements import require_root
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILES = CHECKOUT / "roles" / "appliance" / "files"
@@ -338,3 +341,33 @@ def test_stop_knows_an_appliance_by_either_name(tmp_path: Path, name: str) -> No
         said = subprocess.run([sys.executable, FILES / "stop.py", config], capture_output=True, text=True, check=False)
 
     assert said.stdout == f"stopped: 1 processes of {config}\n"
+
+
+def test_what_one_user_left_is_given_to_the_users_of_now_and_links_are_not_followed(tmp_path: Path) -> None:
+    require_root()
+    place, elsewhere = tmp_path / "archive", tmp_path / "elsewhere"
+    (place / "captures").mkdir(parents=True)
+    elsewhere.write_text("x", encoding="utf-8")
+    elsewhere.chmod(0o600)
+    for name in ("catalog.db", "captures/a.jpg", ".fieldcam-volume"):
+        (place / name).write_text("x", encoding="utf-8")
+        (place / name).chmod(0o644)
+    (place / "captures" / "link").symlink_to(elsewhere)
+    asked = [{"path": str(place), "user": "daemon", "group": "daemon", "kind": "store"},
+             {"path": str(tmp_path / "nowhere"), "user": "daemon", "group": "daemon", "kind": "own"}]  # fmt: skip
+
+    said = [
+        subprocess.run(
+            [sys.executable, FILES / "give.py", json.dumps(asked)], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+
+    modes = {str(path.relative_to(place)): oct(path.lstat().st_mode & 0o7777) for path in place.rglob("*")}
+    assert said == ["given: 5\n", "given: 0\n"]
+    assert {path.lstat().st_uid for path in place.rglob("*")} == {1}
+    assert modes == {
+        "captures": "0o2775", "captures/a.jpg": "0o664", "catalog.db": "0o664", ".fieldcam-volume": "0o644",
+        "captures/link": "0o777",
+    }  # fmt: skip
+    assert (elsewhere.stat().st_uid, oct(elsewhere.stat().st_mode & 0o777)) == (0, "0o600")
