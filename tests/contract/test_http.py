@@ -34,6 +34,7 @@ MATRIX = {
     ("GET", "/api/docs/assets/<name>"): OPEN,
     ("GET", "/api/openapi.json"): OPEN,
     ("GET", "/api/v1/capture/health"): OPEN,
+    ("POST", "/api/v1/capture/test"): Access("token", "operator"),
     ("GET", "/api/v1/images"): Access("token", "viewer"),
     ("GET", "/api/v1/images/latest"): Access("token", "viewer"),
     ("GET", "/api/v1/images/<int:id>"): Access("token", "viewer"),
@@ -92,13 +93,15 @@ def test_without_a_good_token_the_token_listener_serves_open_routes_only(
 
 
 @pytest.mark.parametrize(("method", "rule"), sorted(MATRIX))
-def test_with_a_good_token_the_token_listener_serves_all_but_local_routes(
+def test_with_a_viewers_token_the_token_listener_serves_all_but_local_routes_and_those_of_other_roles(
     api: Api, token: dict[str, str], method: str, rule: str
 ) -> None:
     answer = api.tokened.request(method, in_use(rule), headers=token)
 
     if MATRIX[method, rule].kind == "local":
         assert answer.status_code == 404
+    elif MATRIX[method, rule].role != "viewer":
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "AUTH_ERROR")
     else:
         # There is no manager here, so no catalog: 503 is an answer of the view, not of the guard.
         assert answer.status_code in {200, 503}

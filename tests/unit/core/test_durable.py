@@ -317,7 +317,7 @@ def test_what_the_kernel_says_becomes_an_error_that_names_the_path(
 def test_a_rehearsal_writes_durably_and_leaves_nothing(disk: FaultyDisk, tmp_path: Path) -> None:
     rehearse(tmp_path, "rehearsal", b"x" * 1000)
 
-    assert [step.split()[0] for step in disk.steps] == ["open", "write", "fsync", "close"]
+    assert [step.split()[0] for step in disk.steps] == ["open", "write", "fsync", "close", "unlink"]
     assert list(tmp_path.iterdir()) == []
 
 
