@@ -257,6 +257,29 @@ def test_media_that_is_not_there_is_named(stranger: Stranger, first_up: str, tmp
     assert "Traceback" not in missing + no_image
 
 
+def test_a_release_that_never_delivers_is_taken_back_and_nothing_is_lost(stranger: Stranger, first_up: str) -> None:
+    stranger.make("up")
+    kept = stranger.http("/capture", {}).json["filename"]
+    before = (stranger.var / "opt" / "current").readlink()
+    pipeline = stranger.clone / "appliance" / "fieldcam" / "capture" / "pipeline.py"
+    right = pipeline.read_text(encoding="utf-8")
+    broken = right.replace("    shot = camera.capture(", '    raise CaptureFailedError("never")\n    shot = camera.capture(')
+    pipeline.write_text(broken, encoding="utf-8")
+
+    said = stranger.make("up", expect=2, ANSIBLE_ARGS="-e appliance_verify_timeout=15")
+
+    pipeline.write_text(right, encoding="utf-8")
+    assert broken != right
+    assert "was taken back" in said
+    assert "CAPTURE_FAILED: never" in said
+    assert "serves again" in said
+    assert (stranger.var / "opt" / "current").readlink() == before
+    assert set(stranger.program_pids()) == PROGRAMS
+    wait_healthy(stranger)
+    assert (stranger.var / "archive" / "captures" / kept).exists()
+    assert recap(stranger.make("up"))["changed"] == 0
+
+
 def test_make_down_leaves_no_process(stranger: Stranger, first_up: str) -> None:
     stranger.make("down")
 

@@ -42,6 +42,14 @@ RENDER = """
         dest: {target}/{{{{ item.value }}}}.conf
         mode: "0644"
       loop: "{{{{ __appliance_camera_programs | dict2items }}}}"
+    - ansible.builtin.template:
+        src: {role}/templates/etc/systemd/system/fieldcam.service.j2
+        dest: {target}/fieldcam.service
+        mode: "0644"
+    - ansible.builtin.template:
+        src: {role}/templates/etc/tmpfiles.d/fieldcam.conf.j2
+        dest: {target}/tmpfiles.conf
+        mode: "0644"
 """
 
 
@@ -53,7 +61,9 @@ class Run:
     output: str
 
 
-def ansible(*words: str, cwd: Path = CHECKOUT, scratch: Path, environ: Mapping[str, str] | None = None) -> Run:
+def ansible(
+    *words: str, cwd: Path = CHECKOUT, scratch: Path, environ: Mapping[str, str] | None = None, seconds: float = 110
+) -> Run:
     """Run ansible-playbook with nothing of this shell's environment but PATH."""
     run = subprocess.run(
         [sys.executable, "-m", "ansible", "playbook", *words],
@@ -72,7 +82,7 @@ def ansible(*words: str, cwd: Path = CHECKOUT, scratch: Path, environ: Mapping[s
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=110,
+        timeout=seconds,
     )
     return Run(run.returncode, run.stdout)
 
