@@ -263,7 +263,9 @@ def test_a_release_that_never_delivers_is_taken_back_and_nothing_is_lost(strange
     before = (stranger.var / "opt" / "current").readlink()
     pipeline = stranger.clone / "appliance" / "fieldcam" / "capture" / "pipeline.py"
     right = pipeline.read_text(encoding="utf-8")
-    broken = right.replace("    shot = camera.capture(", '    raise CaptureFailedError("never")\n    shot = camera.capture(')
+    broken = right.replace(
+        "    shot = camera.capture(", '    raise CaptureFailedError("never")\n    shot = camera.capture('
+    )
     pipeline.write_text(broken, encoding="utf-8")
 
     said = stranger.make("up", expect=2, ANSIBLE_ARGS="-e appliance_verify_timeout=15")
