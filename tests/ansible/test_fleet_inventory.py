@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -232,3 +234,23 @@ def test_the_example_says_what_has_to_be_put_in_and_is_ready_when_that_was_done(
                   "users_operators[0].ssh_keys[0] still has"):  # fmt: skip
         assert words in said
     assert after.status == 0, after.output
+
+
+def test_a_wrong_vault_password_is_said_before_any_host_is_touched(tmp_path: Path) -> None:
+    fleet = tmp_path / "inventory"
+    write(fleet, "hosts.yml", {"cameras": {"hosts": {"a": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}})
+    write(fleet, "group_vars/all/vault.yml", {"vault_become_password": "secret"})
+    for name in ("right", "wrong"):
+        (tmp_path / name).write_text(f"{name}\n", encoding="utf-8")
+    vault = fleet / "group_vars" / "all" / "vault.yml"
+    command = [sys.executable, "-m", "ansible", "vault", "encrypt", "--vault-password-file", str(tmp_path / "right")]
+    command.append(str(vault))
+    subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+
+    wrong = deploy(fleet, tmp_path, "--vault-password-file", str(tmp_path / "wrong"))
+    none = deploy(fleet, tmp_path)
+
+    assert (wrong.status, none.status) == (4, 4)
+    assert "Decryption failed" in wrong.output
+    assert "no vault secrets" in none.output
+    assert "secret" not in wrong.output.replace("vault secrets", "")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
+from fieldcam.api.auth_store import AuthStore
+from fieldcam.backup.archive import read_archive
+from fieldcam.core.clock import SystemClock
 from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.appliance_tree import deployed_tree
 
 FIELDCAM = """#!/bin/sh
 cat "$(dirname "$0")/../../said.json"
@@ -74,6 +80,7 @@ class Fleet:
         """Make the stand-in of the role, which knows the same inputs."""
         self.hosts: dict[str, dict[str, Any]] = {}
         self.canaries: list[str] = []
+        self.token = ""
         role = self.folder / "roles" / "appliance"
         (role / "tasks").mkdir(parents=True)
         for name in ("main", "rollback"):
@@ -230,3 +237,44 @@ def test_a_rollback_takes_all_hosts_at_once_and_says_where_they_are(fleet: Fleet
     assert sorted(fleet.order()) == ["a rollback", "b rollback"]
     assert {name: fleet.serves(name) for name in "ab"} == {"a": "older", "b": "older"}
     assert "2 hosts: 2 returned" in run.output
+
+
+@pytest.fixture
+def real(fleet: Fleet) -> Iterator[Fleet]:
+    """A host `a` whose commands are the real ones, and a host `b` where nothing is deployed."""
+    with deployed_tree() as tree:
+        fleet.add("a", appliance_config_dir=str(tree.root))
+        fleet.add("b", appliance_config_dir=str(tree.root))
+        (fleet.folder / "b" / "current").unlink()
+        command = fleet.folder / "a" / "deployments" / "old" / "venv" / "bin" / "fieldcam"
+        command.unlink()
+        command.symlink_to(Path(sys.executable).parent / "fieldcam")
+        fleet.token = AuthStore(tree.config.layout.auth, SystemClock()).issue("device", "viewer").text
+        yield fleet
+
+
+def test_a_backup_of_each_host_lands_here_and_one_that_fails_is_told_of(real: Fleet) -> None:
+    folder = real.folder / "backups"
+
+    run = real.play("backup", "-e", f"fleet_backup_dir={folder}")
+
+    made = sorted((folder / "a").iterdir())
+    assert run.status == 2
+    assert rows(run)["a"] == ["done", str(made[0])]
+    assert rows(run)["b"] == ["failed", "nothing is deployed here"]
+    assert [path.suffix for path in made] == [".gz", ".sha256"]
+    assert {oct(path.stat().st_mode & 0o777) for path in made} == {"0o600"}
+    assert oct((folder / "a").stat().st_mode & 0o777) == "0o700"
+    assert "state/auth.db" in read_archive(made[0]).files
+    assert real.token not in run.output
+
+
+@pytest.mark.parametrize("playbook", ["restore", "decommission_host"])
+def test_what_cannot_be_undone_is_done_to_named_hosts_only(real: Fleet, playbook: str) -> None:
+    before = sorted(real.folder.joinpath("a").rglob("*"))
+
+    run = real.play(playbook, "-e", "fleet_confirm=other")
+
+    assert run.status == 2
+    assert "a was not named in fleet_confirm" in " ".join(run.output.split())
+    assert sorted(real.folder.joinpath("a").rglob("*")) == before

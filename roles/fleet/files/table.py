@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-WIDEST = 90  # of a cell; the JSON file has all of it
+# Of a cell. Reasons are told in full below the table, and status has a file with all of it; a path is no use cut short.
+WIDEST = {"status": 60, "changes": 90, "jobs": 250}
 Row = Mapping[str, Any]
 
 
@@ -22,7 +23,8 @@ def main() -> int:
     """Print the table, and how many hosts are how."""
     kind, rows = sys.argv[1], json.load(sys.stdin)
     columns, counted = TABLES[kind]
-    print("\n".join(table(list(columns), [[take(row) for take in columns.values()] for row in rows])))
+    cells = [[cell(take(row), WIDEST[kind]) for take in columns.values()] for row in rows]
+    print("\n".join(table(list(columns), cells)))
     counts = Counter(str(row[counted]) for row in rows)
     hosts = f"{len(rows)} host{'' if len(rows) == 1 else 's'}"
     print(f"\n{hosts}: {', '.join(f'{count} {name}' for name, count in sorted(counts.items()))}")
@@ -85,18 +87,18 @@ TABLES: dict[str, tuple[dict[str, Callable[[Row], Any]], str]] = {
 }
 
 
-def table(columns: list[str], rows: list[list[Any]]) -> list[str]:
+def table(columns: list[str], rows: list[list[str]]) -> list[str]:
     """Return the lines of a table."""
-    told = [columns, *([cell(value) for value in row] for row in rows)]
+    told = [columns, *rows]
     widths = [max(len(row[number]) for row in told) for number in range(len(columns))]
     told.insert(1, ["-" * width for width in widths])
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in told]
 
 
-def cell(value: Any) -> str:
+def cell(value: Any, widest: int) -> str:
     """Return a value in one line of words."""
     text = "-" if value is None or value == "" else " ".join(str(value).split())
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+    return text if len(text) <= widest else text[: widest - 1] + "…"
 
 
 if __name__ == "__main__":
