@@ -48,7 +48,7 @@ RENDER = """
         mode: "0644"
     - ansible.builtin.template:
         src: {role}/templates/etc/tmpfiles.d/fieldcam.conf.j2
-        dest: {target}/tmpfiles.conf
+        dest: {target}/tmpfiles
         mode: "0644"
 """
 

@@ -102,13 +102,13 @@ def test_percent_signs_and_spaces_in_paths_stay_what_they_are(tmp_path: Path) ->
     folder = render(tmp_path, appliance_state_dir="/var/lib/50% x", appliance_run_dir="/run/f c")
 
     assert ("ReadWritePaths", '-"/var/lib/50%% x"') in settings(folder / "fieldcam.service")
-    assert 'd "/run/f c/manager" 2750 fieldcam-manager fieldcam -' in (folder / "tmpfiles.conf").read_text("utf-8")
+    assert 'd "/run/f c/manager" 2750 fieldcam-manager fieldcam -' in (folder / "tmpfiles").read_text("utf-8")
 
 
 def test_folders_at_start_belong_to_the_process_that_writes_them(tmp_path: Path) -> None:
     cameras = {"default": {"backend": "simulated"}, "north": {"backend": "simulated", "number": 1}}
 
-    text = (render(tmp_path, appliance_cameras=cameras) / "tmpfiles.conf").read_text(encoding="utf-8")
+    text = (render(tmp_path, appliance_cameras=cameras) / "tmpfiles").read_text(encoding="utf-8")
 
     assert re.findall(r"^d (.*)$", text, re.MULTILINE) == [
         '"/run/fieldcam" 0755 root root -',
