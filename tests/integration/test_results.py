@@ -261,7 +261,7 @@ def test_killed_again_and_again_every_result_is_kept_exactly_once() -> None:
 
         def consume() -> None:
             writers = [writer(tree, service, durable=False) for service in SERVICES]
-            while not done.wait(0.01):
+            while not done.wait(0.05):
                 writers[len(written) % 2].write({"number": len(written)})
                 written.append(len(written))
 
