@@ -101,7 +101,8 @@ class Fleet:
         hosts = self.folder / "hosts.yml"
         hosts.write_text(yaml.safe_dump(groups, sort_keys=False, width=10_000), encoding="utf-8")
         environ = {"ANSIBLE_ROLES_PATH": f"{self.folder / 'roles'}:{CHECKOUT / 'roles'}"}
-        return ansible(f"playbooks/{playbook}.yml", "-i", str(hosts), *words, scratch=self.folder, environ=environ)
+        file = playbook if playbook.startswith("/") else f"playbooks/{playbook}"
+        return ansible(f"{file}.yml", "-i", str(hosts), *words, scratch=self.folder, environ=environ)
 
     def order(self) -> list[str]:
         """Return what the stand-in did, in order."""
@@ -278,3 +279,23 @@ def test_what_cannot_be_undone_is_done_to_named_hosts_only(real: Fleet, playbook
     assert run.status == 2
     assert "a was not named in fleet_confirm" in " ".join(run.output.split())
     assert sorted(real.folder.joinpath("a").rglob("*")) == before
+
+
+def test_a_host_that_a_deployment_lost_is_in_its_last_table(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.add("a")
+    fleet.add("b")
+    playbook = tmp_path / "play.yml"
+    playbook.write_text(
+        "- hosts: cameras\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.group_by: {key: fleet_machines}\n"
+        "    - ansible.builtin.fail: {msg: lost}\n      when: inventory_hostname == 'b'\n"
+        "- hosts: cameras\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.import_role: {name: fleet, tasks_from: status}\n",
+        encoding="utf-8",
+    )
+
+    run = fleet.play(str(playbook.with_suffix("")))
+
+    assert run.status == 2
+    assert rows(run)["b"] == ["-", "failed", "-", "-", "-", "-", "see above"]
+    assert "2 hosts: 1 failed, 1 healthy" in run.output
