@@ -54,7 +54,7 @@ def main() -> int:
     problems += account_problems(asked["accounts"])
     problems += place_problems(asked["places"])
     tools: dict[str, dict[str, str]] = {}
-    problems += camera_problems(asked["cameras"], asked["default_camera"], tools)
+    problems += camera_problems(asked["cameras"], asked["default_camera"], tools, is_prepared=asked["is_prepared"])
     problems += machine_problems(os.uname().machine, glibc_minor())
     found = {"python": ".".join(map(str, sys.version_info[:3])), "machine": os.uname().machine, "glibc": glibc_minor()}
     print(json.dumps({"problems": problems, "tools": tools, **found}))
@@ -312,9 +312,12 @@ def place_problems(places: dict[str, list[str]]) -> Iterator[str]:
 
 
 def camera_problems(
-    cameras: dict[str, dict[str, Any]], default_camera: str, tools: dict[str, dict[str, str]]
+    cameras: dict[str, dict[str, Any]], default_camera: str, tools: dict[str, dict[str, str]], *, is_prepared: bool
 ) -> Iterator[str]:
-    """Yield what is wrong with cameras; put the absolute paths of their programs into `tools`."""
+    """Yield what is wrong with cameras; put the absolute paths of their programs into `tools`.
+
+    As long as the host is not prepared, programs and media may be missing: role camera brings them.
+    """
     if default_camera not in cameras:
         known = ", ".join(sorted(cameras))
         yield f"appliance_default_camera: {default_camera!r} is none of appliance_cameras ({known})"
@@ -326,10 +329,11 @@ def camera_problems(
         elif backend not in BACKENDS:
             yield f"{key}.backend: {backend!r} is not known; choose one of: {', '.join(BACKENDS)} (make up CAMERA=…)"
         elif backend == "rpicam":
-            yield from rpicam_problems(key, camera, tools.setdefault(name, {}))
-        elif backend == "replay":
+            missing = list(rpicam_problems(key, camera, tools.setdefault(name, {})))
+            yield from missing if is_prepared else []
+        elif backend == "replay" and (is_prepared or Path(camera.get("media") or "").exists()):
             yield from media_problems(f"{key}.media", camera.get("media") or "")
-        elif camera.get("media"):
+        elif camera.get("media") and backend != "replay":
             yield f"{key}.media: {camera['media']!r} is only for replay (make up CAMERA=replay MEDIA=…), not {backend}"
 
 
