@@ -9,9 +9,7 @@ import datetime as dt
 import importlib.util
 import ipaddress
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fieldcam.api.app import create_app
 from fieldcam.core.config import Config
 from tests.ansible.conftest import CHECKOUT, Run, ansible
-from tests.requirements import require_commands
+from tests.requirements import require_commands, require_root
 
 ROLE = CHECKOUT / "roles" / "gateway"
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
@@ -222,9 +220,8 @@ class TestNginx:
 
     @pytest.mark.parametrize("which", ["rendered", "open_to_few"])
     def test_nginx_accepts_it(self, which: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-        if shutil.which("nginx") is None or os.geteuid() != 0:
-            pytest.skip("no nginx here; on a host nginx checks the file before it lands")
-        require_commands("openssl")
+        require_root()
+        require_commands("nginx", "openssl")
         config = text(request.getfixturevalue(which), "nginx.conf")
         make_certificate(tmp_path, names="DNS:cam-1\n")
         config = config.replace("/etc/fieldcam/gateway", str(tmp_path)).replace("/run/nginx.pid", f"{tmp_path}/pid")
@@ -275,8 +272,8 @@ class TestFirewall:
 
     @pytest.mark.parametrize("which", ["rendered", "open_to_few"])
     def test_the_kernel_accepts_it(self, which: str, request: pytest.FixtureRequest) -> None:
-        if shutil.which("nft") is None or os.geteuid() != 0:
-            pytest.skip("no nft here; on a host the kernel checks the rules before they are loaded")
+        require_root()
+        require_commands("nft")
         file = request.getfixturevalue(which) / "firewall.nft"
 
         done = subprocess.run(["nft", "--check", "--file", file], check=False, capture_output=True, text=True)

@@ -151,11 +151,11 @@ def test_a_camera_program_is_found_on_the_path_and_named_absolutely(
     monkeypatch.setenv("PATH", str(tmp_path))
     tools: dict[str, dict[str, str]] = {}
     cameras = {"default": {"backend": "rpicam"}}
-    before = list(preflight.camera_problems(cameras, "default", {}))
+    before = list(preflight.camera_problems(cameras, "default", {}, is_prepared=True))
     tool.write_text("#!/bin/sh\n", encoding="utf-8")
     tool.chmod(0o755)
 
-    after = list(preflight.camera_problems(cameras, "default", tools))
+    after = list(preflight.camera_problems(cameras, "default", tools, is_prepared=True))
 
     assert "'rpicam-still' is not a program on PATH" in before[0]
     assert after == []
