@@ -69,6 +69,17 @@ def test_one_that_was_returned_to_is_newer_than_the_one_it_replaced(tmp_path: Pa
     assert show(tmp_path)["previous"] == second
 
 
+def test_one_that_served_before_another_did_has_to_prove_itself_again(tmp_path: Path) -> None:
+    """Else the one after it, when it is broken, would be taken back to the one in between."""
+    first = deploy(tmp_path, "1.0-a", 1, verified=1)
+    second = deploy(tmp_path, "1.0-b", 2, verified=2)
+    point(tmp_path, f"deployments/{first}")
+
+    found = show(tmp_path)
+
+    assert (found["is_verified"], found["previous"], found["next_stamp"]) == (False, second, 3)
+
+
 @pytest.mark.parametrize("keep", [1, 2, 3, 9])
 def test_the_current_one_the_one_before_and_their_releases_never_go(tmp_path: Path, keep: int) -> None:
     names = [deploy(tmp_path, f"1.0-{n}", n, verified=n) for n in range(1, 6)]

@@ -53,7 +53,8 @@ def show(install: Path, keep: int = 0) -> dict[str, Any]:
     obsolete += [f"releases/{name}" for name in releases if name not in used]
     return {
         "current": current,
-        "is_verified": any(one["revision"] == current and one["verified"] for one in found),
+        # Not one that served before another did: put in place again, it has to prove itself again.
+        "is_verified": bool(found and found[0]["verified"] and found[0]["revision"] == current),
         "release": next((one["release"] for one in found if one["revision"] == current), None),
         "previous": previous["revision"] if previous else None,
         "deployments": found,
