@@ -16,7 +16,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# Renders what the role renders, with the role's own defaults and internals, and touches nothing else.
+# With the role's own defaults and internals.
 RENDER = """
 - hosts: localhost
   connection: local
@@ -30,27 +30,18 @@ RENDER = """
     __appliance_release: 0.1.0-0123456789
     __appliance_revision: 0.1.0-0123456789-abcdef0123
     __appliance_found: {{problems: [], tools: {{}}, python: 3.11.2}}
-  tasks:
-    - ansible.builtin.template:
-        src: {role}/templates/etc/fieldcam/{{{{ item }}}}.j2
-        dest: {target}/{{{{ item | basename }}}}
-        mode: "0644"
-      loop: [fieldcam.toml, supervisord.conf, conf.d/image-sync-manager.conf, conf.d/capture-api.conf,
-             conf.d/appliance-watchdog.conf]
-    - ansible.builtin.template:
-        src: {role}/templates/etc/fieldcam/conf.d/host-camera-capture.conf.j2
-        dest: {target}/{{{{ item.value }}}}.conf
-        mode: "0644"
-      loop: "{{{{ __appliance_camera_programs | dict2items }}}}"
-    - ansible.builtin.template:
-        src: {role}/templates/etc/systemd/system/fieldcam.service.j2
-        dest: {target}/fieldcam.service
-        mode: "0644"
-    - ansible.builtin.template:
-        src: {role}/templates/etc/tmpfiles.d/fieldcam.conf.j2
-        dest: {target}/tmpfiles
-        mode: "0644"
+  tasks: {tasks}
 """
+FILES = {
+    "etc/fieldcam/fieldcam.toml": "fieldcam.toml",
+    "etc/fieldcam/supervisord.conf": "supervisord.conf",
+    "etc/fieldcam/conf.d/image-sync-manager.conf": "image-sync-manager.conf",
+    "etc/fieldcam/conf.d/capture-api.conf": "capture-api.conf",
+    "etc/fieldcam/conf.d/appliance-watchdog.conf": "appliance-watchdog.conf",
+    "etc/systemd/system/fieldcam.service": "fieldcam.service",
+    "etc/tmpfiles.d/fieldcam.conf": "tmpfiles",
+}
+CAMERA_FILES = {"etc/fieldcam/conf.d/host-camera-capture.conf": "{{ item.value }}.conf"}
 
 
 @dataclass(frozen=True)
@@ -87,17 +78,57 @@ def ansible(
     return Run(run.returncode, run.stdout)
 
 
+def rendering(role: Path, files: Mapping[str, str], *, loop: str | None = None) -> list[dict[str, Any]]:
+    """Return tasks that render templates of a role; `unpacking` and `unpack` bring them into a folder.
+
+    A task of ansible.builtin.template starts three programs for each file, a second in all; a lookup starts none.
+
+    Args:
+        role: its folder.
+        files: template, below the role's templates and without .j2: name of the file, which may use `item`.
+        loop: what to render all of them for, an expression.
+    """
+    return [
+        {
+            "ansible.builtin.set_fact": {
+                "__rendered": "{{ __rendered | default({}) | combine({__name: lookup('ansible.builtin.template', "
+                f"'{role}/templates/{template}.j2') | string}}) }}}}"
+            },
+            "vars": {"__name": name},
+        }
+        | ({"loop": loop} if loop else {})
+        for template, name in files.items()
+    ]
+
+
+def unpacking(target: Path) -> dict[str, Any]:
+    """Return the task that brings what was rendered into a folder."""
+    file = str(target / "rendered.json")
+    return {"ansible.builtin.copy": {"content": "{{ __rendered | to_json }}", "dest": file, "mode": "0600"}}
+
+
+def unpack(target: Path, mode: int = 0o644) -> Path:
+    """Make files of what was rendered, and return their folder."""
+    for name, content in json.loads((target / "rendered.json").read_bytes()).items():
+        (target / name).write_text(content, encoding="utf-8")
+        (target / name).chmod(mode)
+    return target
+
+
 def render(target: Path, **inputs: Any) -> Path:
     """Render every template of the role with these inputs into a folder and return it."""
+    role = CHECKOUT / "roles" / "appliance"
     target.mkdir(parents=True, exist_ok=True)
-    (target / "templates").symlink_to(CHECKOUT / "roles" / "appliance" / "templates")  # where lookups look
+    (target / "templates").symlink_to(role / "templates")  # where lookups look
     playbook = target / "render.yml"
-    playbook.write_text(RENDER.format(role=CHECKOUT / "roles" / "appliance", target=target), encoding="utf-8")
+    cameras = rendering(role, CAMERA_FILES, loop="{{ __appliance_camera_programs | dict2items }}")
+    tasks = json.dumps([*rendering(role, FILES), *cameras, unpacking(target)])
+    playbook.write_text(RENDER.format(role=role, tasks=tasks), encoding="utf-8")
     values = target / "inputs.json"
     values.write_text(json.dumps(inputs), encoding="utf-8")
     run = ansible("-i", "localhost,", "-e", f"@{values}", str(playbook), scratch=target / "home")
     assert run.status == 0, run.output
-    return target
+    return unpack(target)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
 from tests.docker.consumers import SERVICES
 
 ROLE = CHECKOUT / "roles" / "consumers"
@@ -37,19 +37,15 @@ RENDER = """
     ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
     role_path: {role}
     __consumers_tag: {{stdout: 0.1.0-abc}}
-  tasks:
-    - ansible.builtin.template:
-        src: "{role}/templates/{{{{ item }}}}.j2"
-        dest: "{target}/{{{{ item | basename }}}}"
-        mode: "0644"
-      loop: [etc/fieldcam/consumers/compose.yaml, etc/fieldcam/consumers/.env,
-             etc/systemd/system/fieldcam-consumers.service,
-             etc/systemd/system/docker.service.d/fieldcam-handoff.conf]
-    - ansible.builtin.copy:
-        content: "{{{{ __consumers_volumes | to_json }}}}"
-        dest: "{target}/volumes.json"
-        mode: "0644"
+  tasks: {tasks}
 """
+FILES = {
+    "etc/fieldcam/consumers/compose.yaml": "compose.yaml",
+    "etc/fieldcam/consumers/.env": ".env",
+    "etc/systemd/system/fieldcam-consumers.service": "fieldcam-consumers.service",
+    "etc/systemd/system/docker.service.d/fieldcam-handoff.conf": "fieldcam-handoff.conf",
+}
+VOLUMES = "{{ __rendered | combine({'volumes.json': __consumers_volumes | to_json}) }}"
 PREFLIGHT = """
 - hosts: localhost
   connection: local
@@ -80,7 +76,8 @@ def play(scratch: Path, text: str, **inputs: Any) -> Run:
     scratch.mkdir(parents=True, exist_ok=True)
     for folder in ("templates", "files"):  # where lookups look
         (scratch / folder).symlink_to(ROLE / folder)
-    (scratch / "play.yml").write_text(text.format(role=ROLE, target=scratch), encoding="utf-8")
+    tasks = [*rendering(ROLE, FILES), {"ansible.builtin.set_fact": {"__rendered": VOLUMES}}, unpacking(scratch)]
+    (scratch / "play.yml").write_text(text.format(role=ROLE, tasks=json.dumps(tasks)), encoding="utf-8")
     (scratch / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
     words = ["-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml")]
     return ansible(*words, scratch=scratch / "home")
@@ -89,7 +86,7 @@ def play(scratch: Path, text: str, **inputs: Any) -> Run:
 def render(scratch: Path, **inputs: Any) -> Path:
     run = play(scratch, RENDER, **({"__consumers_found": FOUND, "consumers_services": [*SERVICES]} | inputs))
     assert run.status == 0, run.output
-    return scratch
+    return unpack(scratch)
 
 
 def compose(folder: Path) -> dict[str, Any]:

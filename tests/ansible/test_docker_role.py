@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
 from tests.requirements import require_commands
 
 ROLE = CHECKOUT / "roles" / "docker"
@@ -24,19 +24,16 @@ RENDER = """
   vars:
     ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
     ansible_facts: {facts}
-  tasks:
-    - ansible.builtin.template:
-        src: "{role}/templates/{{{{ item }}}}.j2"
-        dest: "{target}/{{{{ item | basename }}}}"
-        mode: "0644"
-      loop: [etc/docker/daemon.json, etc/apt/sources.list.d/docker.sources,
-             etc/systemd/system/docker.service.d/fieldcam-data-root.conf,
-             etc/systemd/system/fieldcam-docker-prune.service, etc/systemd/system/fieldcam-docker-prune.timer]
-    - ansible.builtin.copy:
-        content: "{{{{ __docker_validator }}}}"
-        dest: "{target}/validator.sh"
-        mode: "0644"
+  tasks: {tasks}
 """
+FILES = {
+    "etc/docker/daemon.json": "daemon.json",
+    "etc/apt/sources.list.d/docker.sources": "docker.sources",
+    "etc/systemd/system/docker.service.d/fieldcam-data-root.conf": "fieldcam-data-root.conf",
+    "etc/systemd/system/fieldcam-docker-prune.service": "fieldcam-docker-prune.service",
+    "etc/systemd/system/fieldcam-docker-prune.timer": "fieldcam-docker-prune.timer",
+}
+VALIDATOR = "{{ __rendered | combine({'validator.sh': __docker_validator}) }}"
 PREFLIGHT = """
 - hosts: localhost
   connection: local
@@ -54,7 +51,9 @@ def play(scratch: Path, text: str, **inputs: Any) -> Run:
     """Run a playbook with these inputs, on a machine that seems to be a Debian with systemd."""
     scratch.mkdir(exist_ok=True)
     facts = json.dumps(FACTS | {"service_mgr": "systemd"})
-    (scratch / "play.yml").write_text(text.format(role=ROLE, target=scratch, facts=facts), encoding="utf-8")
+    tasks = [*rendering(ROLE, FILES), {"ansible.builtin.set_fact": {"__rendered": VALIDATOR}}, unpacking(scratch)]
+    playbook = text.format(role=ROLE, tasks=json.dumps(tasks), facts=facts)
+    (scratch / "play.yml").write_text(playbook, encoding="utf-8")
     (scratch / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
     words = ["-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml")]
     return ansible(*words, scratch=scratch / "home")
@@ -63,7 +62,7 @@ def play(scratch: Path, text: str, **inputs: Any) -> Run:
 def rendered(scratch: Path, **inputs: Any) -> Path:
     run = play(scratch, RENDER, **inputs)
     assert run.status == 0, run.output
-    return scratch
+    return unpack(scratch)
 
 
 def daemon_json(folder: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fieldcam.api.app import create_app
 from fieldcam.core.config import Config
-from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
 from tests.requirements import require_commands, require_root
 
 ROLE = CHECKOUT / "roles" / "gateway"
@@ -55,12 +55,7 @@ RENDER = """
     __gateway_pair: {{problems: [], names: []}}
     __gateway_found:
       {{problems: [], names: [cam-1, cam-1.local, 192.0.2.11, "2001:db8::1"], ssh_ports: [22], ipv6: true}}
-  tasks:
-    - ansible.builtin.template:
-        src: "{role}/templates/{{{{ item }}}}.j2"
-        dest: "{target}/{{{{ item | basename }}}}"
-        mode: "0755"
-      loop: {files}
+  tasks: {tasks}
 """
 
 
@@ -81,8 +76,8 @@ def play(scratch: Path, text: str, **inputs: Any) -> Run:
     scratch.mkdir(parents=True, exist_ok=True)
     for folder in ("templates", "files"):  # where lookups and includes look
         (scratch / folder).symlink_to(ROLE / folder)
-    playbook = text.format(role=ROLE, target=scratch, files=json.dumps(FILES))
-    (scratch / "play.yml").write_text(playbook, encoding="utf-8")
+    tasks = [*rendering(ROLE, {file: Path(file).name for file in FILES}), unpacking(scratch)]
+    (scratch / "play.yml").write_text(text.format(role=ROLE, tasks=json.dumps(tasks)), encoding="utf-8")
     (scratch / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
     words = ["-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml")]
     return ansible(*words, scratch=scratch / "home")
@@ -91,7 +86,7 @@ def play(scratch: Path, text: str, **inputs: Any) -> Run:
 def render(scratch: Path, **inputs: Any) -> Path:
     run = play(scratch, RENDER, **inputs)
     assert run.status == 0, run.output
-    return scratch
+    return unpack(scratch, 0o755)
 
 
 def text(folder: Path, name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
 from tests.requirements import require_commands
 
 ROLE = CHECKOUT / "roles" / "host"
@@ -67,11 +67,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def render(target: Path, **inputs: Any) -> Path:
-    loop = json.dumps([{"of": name, "to": f"{target}/{name.replace('/', '_')}"} for name in TEMPLATES])
-    task = f'{{src: "{ROLE}/templates/{{{{ item.of }}}}.j2", dest: "{{{{ item.to }}}}", mode: "0600"}}'
-    run = play(target, f"- ansible.builtin.template: {task}\n      loop: {loop}", **inputs)
+    tasks = [*rendering(ROLE, {name: name.replace("/", "_") for name in TEMPLATES}), unpacking(target)]
+    run = play(target, "\n    ".join(f"- {json.dumps(task)}" for task in tasks), **inputs)
     assert run.status == 0, run.output
-    return target
+    return unpack(target, 0o600)
 
 
 def settings_of(file: Path) -> list[tuple[str, str]]:

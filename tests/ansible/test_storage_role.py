@@ -20,7 +20,7 @@ import yaml
 from fieldcam.capture import ring_plan
 from fieldcam.store import space
 from fieldcam.store.volume import Volume
-from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
 from tests.requirements import require, require_commands, require_root
 
 ROLE = CHECKOUT / "roles" / "storage"
@@ -511,18 +511,14 @@ RENDER = """
     __storage_what: a place
     __storage_mode: "2775"
     item: {{key: capture, value: "{{{{ storage_capture_dir }}}}"}}
-  tasks:
-    - ansible.builtin.template:
-        src: "{role}/templates/{{{{ one.src }}}}.j2"
-        dest: "{target}/{{{{ one.dest }}}}"
-        mode: "0755"
-      loop:
-        - {{src: etc/systemd/system/tmpfs.mount, dest: mnt-storage-camera_capture.mount}}
-        - {{src: etc/systemd/system/archive.mount, dest: mnt-storage-archive.mount}}
-        - {{src: etc/systemd/system/fieldcam-handoff.service, dest: fieldcam-handoff.service}}
-        - {{src: usr/local/libexec/fieldcam-handoff, dest: fieldcam-handoff}}
-      loop_control: {{loop_var: one}}
+  tasks: {tasks}
 """
+FILES = {
+    "etc/systemd/system/tmpfs.mount": "mnt-storage-camera_capture.mount",
+    "etc/systemd/system/archive.mount": "mnt-storage-archive.mount",
+    "etc/systemd/system/fieldcam-handoff.service": "fieldcam-handoff.service",
+    "usr/local/libexec/fieldcam-handoff": "fieldcam-handoff",
+}
 DISK = {
     "is_image": False, "what": "/dev/disk/by-uuid/0f6e-3c1a", "device_unit": r"dev-disk-by\x2duuid-0f6e\x2d3c1a.device",
     "fsck_unit": r"systemd-fsck@dev-disk-by\x2duuid-0f6e\x2d3c1a.service",
@@ -532,11 +528,12 @@ DISK = {
 def render(target: Path, disk: dict[str, Any] | None = None, **inputs: Any) -> Path:
     target.mkdir(exist_ok=True)
     playbook = target / "render.yml"
-    playbook.write_text(RENDER.format(role=ROLE, target=target, disk=json.dumps(disk or DISK)), encoding="utf-8")
+    tasks = json.dumps([*rendering(ROLE, FILES), unpacking(target)])
+    playbook.write_text(RENDER.format(role=ROLE, tasks=tasks, disk=json.dumps(disk or DISK)), encoding="utf-8")
     (target / "inputs.json").write_text(json.dumps(inputs))
     run = ansible("-i", "localhost,", "-e", f"@{target / 'inputs.json'}", str(playbook), scratch=target / "home")
     assert run.status == 0, run.output
-    return target
+    return unpack(target, 0o755)
 
 
 def settings(unit: Path) -> dict[str, str]:

@@ -65,8 +65,8 @@ def _in_place(_ack: Acknowledge) -> Patches:
 
 
 def _no_file_fsync(_ack: Acknowledge) -> Patches:
-    def write_temporary(folder: Path, name: str, data: bytes, *, durable: bool, mtime_ns: int | None = None) -> Path:
-        return _real_write_temporary(folder, name, data, durable=False, mtime_ns=mtime_ns)
+    def write_temporary(folder: Path, name: str, data: bytes, *, durable: bool, **more: Any) -> Path:
+        return _real_write_temporary(folder, name, data, durable=False, **more)
 
     yield durable, "write_temporary", write_temporary
 

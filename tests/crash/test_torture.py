@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 
@@ -11,8 +12,9 @@ from click.testing import CliRunner
 
 from tests.crash import clock_jumps, faked_clock, kills, power_cuts, torture
 from tests.crash.kills import Frames
-from tests.crash.mutants import MUTANTS
+from tests.crash.mutants import MUTANTS, Mutant
 from tests.crash.outcome import Outcome
+from tests.crash.ring_mutants import RING_MUTANTS
 from tests.requirements import SWITCH, require
 
 # All of them crash processes and wait for disks: one after another, they disturb neither each other nor the rest.
@@ -88,6 +90,22 @@ def test_jumps_of_its_clock_do_not_disturb_the_real_capture_process() -> None:
     require(faked_clock.library(), "needs libfaketime (Debian: package faketime)")
 
     assert_kept(faked_clock.faked_process(60, jumps=6), tries=60)
+
+
+@pytest.mark.parametrize("mutant", [*MUTANTS.values(), *RING_MUTANTS.values()], ids=lambda mutant: mutant.name)
+def test_mutants_can_be_called_as_what_they_replace(mutant: Mutant) -> None:
+    """Else a harness catches a TypeError, and seems to notice the mistake."""
+    for owner, attribute, replacement in mutant.patches(lambda _ack: None):
+        original = getattr(owner, attribute)
+        if not callable(original):
+            continue
+        parameters = inspect.signature(original).parameters.values()
+        positional = [
+            each.name for each in parameters if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}
+        ]
+        by_name = {each.name: 0 for each in parameters if each.kind == each.KEYWORD_ONLY}
+
+        inspect.signature(replacement).bind(*positional, **by_name)
 
 
 @pytest.mark.parametrize("mutant", sorted(name for name, mutant in MUTANTS.items() if "clock" in mutant.caught_by))
