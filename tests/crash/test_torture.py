@@ -97,7 +97,7 @@ def test_mutants_can_be_called_as_what_they_replace(mutant: Mutant) -> None:
     """Else a harness catches a TypeError, and seems to notice the mistake."""
     for owner, attribute, replacement in mutant.patches(lambda _ack: None):
         original = getattr(owner, attribute)
-        if not callable(original):
+        if not callable(original) or not callable(replacement):
             continue
         parameters = inspect.signature(original).parameters.values()
         positional = [
