@@ -9,7 +9,7 @@ BENCH_OPTIONS = $(foreach row,$(ROWS),--row $(row)) $(if $(JSON),--json '$(JSON)
 
 ##@ Quality
 
-bench: venv ## Measure this checkout: 18 minutes, leave the machine alone meanwhile (ROWS="P6 P8" JSON=file)
+bench: venv ## Measure this checkout: 20 minutes, leave the machine alone meanwhile (ROWS="P6 P8" JSON=file)
 	@$(BENCH) --checkout '$(CURDIR)' $(BENCH_OPTIONS)
 
 bench-smoke: venv ## The same with small sizes: shows that the benchmark works, in about a minute

@@ -96,7 +96,7 @@ class Plan:
 
     @classmethod
     def full(cls, seconds: float | None, checkout: Path | None) -> Plan:
-        """Return the plan behind the figures in docs/performance.md: about 18 minutes."""
+        """Return the plan behind the figures in docs/performance.md: about 20 minutes."""
         return cls(
             quick=False,
             live_seconds=seconds or 600.0,
@@ -113,7 +113,7 @@ class Plan:
             raw_frames=100,
             jitter_seconds=12.0,
             stream_seconds=8.0,
-            blocks=2,
+            blocks=4,
             cached=100,
             checkout=checkout,
         )

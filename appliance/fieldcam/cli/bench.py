@@ -34,7 +34,7 @@ def bench(
     """Measure this release on this machine, each figure beside a baseline of the same run.
 
     Uses appliances of its own in temporary folders, with simulated cameras; one that runs here is not touched, but
-    takes part in the figures. All of it takes about 18 minutes, most of it live mode.
+    takes part in the figures. All of it takes about 20 minutes, most of it live mode.
     """
     del mode  # there is one; the documents write it out
     # Programs that were started must be stopped when this one is.
