@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -125,10 +126,19 @@ def test_a_packed_slice_is_the_same_and_its_bytes_do_not_depend_on_the_day(
     again = Path(ask("--packed").partition(" ")[2])
 
     with tarfile.open(again) as tar:
-        tar.extractall(tmp_path / "host", filter="data")
         assert {member.uid for member in tar} == {0}
     assert again.read_bytes() == before
-    assert sums_are_right(tmp_path / "host")
+    assert sums_are_right(bundle.unpack(again, tmp_path / "host"))
+
+
+def test_nothing_of_a_bundle_lands_outside_its_folder(bundle: Any, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("../outside"), io.BytesIO())
+
+    with pytest.raises(bundle.BundleError, match="no file of ours"):
+        bundle.unpack(tmp_path / "bad.tar", tmp_path / "host")
+
+    assert not (tmp_path / "host" / "outside").exists()
 
 
 @pytest.mark.parametrize(("python", "machine"), [("3.10.2", "x86_64"), ("3.14.0", "aarch64"), ("3.13.1", "armv7l")])
