@@ -11,7 +11,7 @@ from tests.crash.ring_mutants import RING_MUTANTS
 from tests.requirements import require
 
 # They take both cores and measure times: one after another.
-pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 SEARCHES = {
     "ring": lambda mutant: ring_torture.frames(5_000, mutant=mutant, enough=1),
     "ring-kill": lambda mutant: ring_torture.exact_kills(10, mutant=mutant, enough=1),

@@ -17,8 +17,7 @@ from tests.crash.outcome import Outcome
 from tests.crash.ring_mutants import RING_MUTANTS
 from tests.requirements import SWITCH, require
 
-# All of them crash processes and wait for disks: one after another, they disturb neither each other nor the rest.
-pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 WRITES = frozenset({"write", "renameat2"})
 

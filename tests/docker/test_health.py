@@ -14,7 +14,7 @@ from tests.appliance_tree import wait_until
 from tests.docker.conftest import Site
 from tests.docker.consumers import SKY, docker
 
-pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow]
 
 CHECK = ("python", "-m", "fieldcam.provider.check_consumer")
 # The shipped check with shorter times: a test has no two minutes to watch.

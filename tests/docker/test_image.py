@@ -19,7 +19,7 @@ from tests.appliance_tree import wait_until
 from tests.docker.conftest import Site
 from tests.docker.consumers import ROOT, SKY, docker
 
-pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow]
 
 _spec = importlib.util.spec_from_file_location("container_image", ROOT / "tools" / "container_image.py")
 assert _spec

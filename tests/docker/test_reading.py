@@ -24,7 +24,7 @@ from tests.docker.conftest import Site, make_site, tmpfs
 from tests.docker.consumers import SKY, VEHICLES, compose_command, docker
 from tests.requirements import require
 
-pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow]
 
 READ = ("python", "/programs/read_frames.py")
 CAMERA = {"backend": "simulated", "interval": 0.2, "width": 640, "height": 480}

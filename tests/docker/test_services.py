@@ -26,7 +26,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.slow,
     pytest.mark.timeout(180),
-    pytest.mark.xdist_group("docker"),
 ]
 
 FPS = 8

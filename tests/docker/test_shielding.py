@@ -20,7 +20,7 @@ import pytest
 from tests.docker.conftest import Site, make_site, tmpfs
 from tests.docker.consumers import SERVICES, SKY, Consumers
 
-pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.slow]
 
 AREA, RING = "/mnt/storage/camera_capture", "/mnt/storage/camera_ring"
 STANDARD_DEVICES = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "pts/ptmx")}
