@@ -35,9 +35,13 @@ def local(machine: Machine, path: str, **more: Any) -> dict[str, Any]:
     return {"url": f"http://127.0.0.1:{machine['appliance_local_port']}{path}", **more}
 
 
+def default_camera(machine: Machine) -> dict[str, Any]:
+    camera: dict[str, Any] = machine["appliance_cameras"][machine["appliance_default_camera"]]
+    return camera
+
+
 def has_loop(machine: Machine) -> bool:
-    camera = machine["appliance_cameras"][machine["appliance_default_camera"]]
-    return bool((camera.get("mode") or "continuous") == "continuous")
+    return bool((default_camera(machine).get("mode") or "continuous") == "continuous")
 
 
 def test_health_is_good_or_says_why_not(machine: Machine) -> None:
@@ -62,8 +66,9 @@ def test_a_frame_is_fresh_and_a_newer_one_follows(machine: Machine) -> None:
         seen[answer["headers"]["X-Sequence"]] = answer["sha256"]
 
     assert len(seen) == 3, "no new frame comes"
-    # A replayed camera may have two photographs only.
-    assert len(set(seen.values())) >= 2, "the same picture all the time"
+    # A replayed camera may have two photographs only; every other one never gives the same picture twice.
+    different = 2 if default_camera(machine).get("backend") == "replay" else 3
+    assert len(set(seen.values())) >= different, "the same picture again"
     assert machine.fieldcam("status")["latest_image_age"] <= 10
 
 
