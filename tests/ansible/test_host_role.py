@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -255,3 +256,41 @@ def test_one_look_says_all_that_the_role_asks_for() -> None:
     )  # fmt: skip
 
     assert set(json.loads(run.stdout)) == set(FOUND)
+
+
+# --- what runs is older than what is written
+
+
+def changed_since(scratch: Path, moment: str, *files: Path) -> list[str]:
+    """Ask as the tasks do, of a systemd that names this moment."""
+    (scratch / "systemctl").write_text(f"#!/bin/sh\necho '{moment}'\n", encoding="utf-8")
+    (scratch / "systemctl").chmod(0o755)
+    command = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))["__host_newer"]
+    done = subprocess.run(
+        [*command, "ExecMainStartTimestamp", "a.service", *files],
+        env={"PATH": f"{scratch}:{os.environ['PATH']}", "TZ": "Asia/Tokyo"}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_newer"),
+    [
+        ("Fri 2026-01-16 10:30:45.500000 UTC", False),
+        ("Fri 2026-01-16 10:30:44.400000 UTC", True),
+        ("", False),  # it does not run, so it will read them
+    ],
+)
+def test_settings_are_newer_than_what_was_started_before_they_were_written(
+    tmp_path: Path, moment: str, is_newer: bool
+) -> None:
+    settings = tmp_path / "settings.conf"
+    settings.touch()
+    written = dt.datetime(2026, 1, 16, 10, 30, 45, tzinfo=dt.UTC).timestamp()
+    os.utime(settings, (written, written))
+
+    assert changed_since(tmp_path, moment, settings) == ([str(settings)] if is_newer else [])
+
+
+def test_settings_that_are_not_there_yet_are_not_newer(tmp_path: Path) -> None:
+    assert changed_since(tmp_path, "Fri 2026-01-16 10:30:45.500000 UTC", tmp_path / "missing.conf") == []
