@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -63,19 +64,36 @@ class Stranger:
         """The environment of the running release."""
         return self.var / "opt" / "current" / "venv"
 
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return what make is started with: nothing of the tests' own environment that could change what it does."""
+        kept = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "PIP_CERT")
+        clean = {key: os.environ[key] for key in kept if key in os.environ}
+        return clean | {"LOCAL_PORT": str(self.ports[0]), "PORT": str(self.ports[1])} | self.environ | dict(environ)
+
     def make(self, *words: str, expect: int | None = 0, **environ: str) -> str:
         """Type make; return all it printed."""
-        clean = {
-            key: os.environ[key] for key in ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "PIP_CERT") if key in os.environ
-        }
-        clean |= {"LOCAL_PORT": str(self.ports[0]), "PORT": str(self.ports[1])} | self.environ | environ
         run = subprocess.run(
-            ["make", *words], cwd=self.clone, env=clean, stdout=-1, stderr=subprocess.STDOUT, text=True,
-            timeout=MAKE_SECONDS, check=False, stdin=subprocess.DEVNULL,
+            ["make", *words], cwd=self.clone, env=self.environment(environ), stdout=-1, stderr=subprocess.STDOUT,
+            text=True, timeout=MAKE_SECONDS, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if expect is not None and run.returncode != expect:
             raise AssertionError(f"make {' '.join(words)} ended with {run.returncode}:\n{run.stdout[-6000:]}")
         return run.stdout
+
+    def make_up_killed_in(self, task: str, **environ: str) -> None:
+        """Type make up, and kill Ansible and all it started as soon as it says that it begins the named task."""
+        with subprocess.Popen(
+            ["make", "up"], cwd=self.clone, env=self.environment(environ), stdout=-1, stderr=subprocess.STDOUT,
+            text=True, stdin=subprocess.DEVNULL, start_new_session=True,
+        ) as play:  # fmt: skip
+            said = []
+            for line in play.stdout or ():
+                said.append(line)
+                if task in line:
+                    os.killpg(play.pid, signal.SIGKILL)
+                    break
+            else:
+                raise AssertionError(f"make up ended without the task {task}:\n{''.join(said)[-6000:]}")
 
     def run(self, *command: str | Path) -> str:
         """Run a command of the release and return what it printed."""

@@ -196,6 +196,33 @@ def test_a_second_make_up_changes_nothing(stranger: Stranger, first_up: str) -> 
     assert stranger.program_pids() == before
 
 
+def test_a_play_that_is_killed_is_completed_by_the_next_and_pictures_are_taken_meanwhile(
+    stranger: Stranger, first_up: str
+) -> None:
+    before = (stranger.var / "opt" / "current").readlink()
+    with (stranger.clone / "appliance" / "fieldcam" / "__init__.py").open("a", encoding="utf-8") as source:
+        source.write("# Another release.\n")
+
+    kept = []
+    for task in ("install | Install into it", "switch | Show its files"):
+        stranger.make_up_killed_in(task, MAX_IMAGES="9")
+        assert (stranger.var / "opt" / "current").readlink() == before, task
+        kept.append(stranger.http("/capture", {}).json["filename"])
+        assert wait_healthy(stranger)["status"] == "healthy", task
+    # From here on the new deployment is the current one, but nothing runs with it yet.
+    stranger.make_up_killed_in("programs | Ask what is deployed", MAX_IMAGES="9")
+    after = (stranger.var / "opt" / "current").readlink()
+    kept.append(stranger.http("/capture", {}).json["filename"])
+    stranger.make("up", MAX_IMAGES="9")
+    again = stranger.make("up", MAX_IMAGES="9")
+
+    assert after != before
+    assert (stranger.var / "opt" / "current").readlink() == after
+    assert recap(again)["changed"] == 0
+    assert set(stranger.program_pids()) == PROGRAMS
+    assert all((stranger.var / "archive" / "captures" / name).exists() for name in kept)
+
+
 def test_a_port_that_is_taken_is_named_with_what_to_do(stranger: Stranger, first_up: str) -> None:
     said = stranger.make("up", expect=2, VAR="var2")
 
