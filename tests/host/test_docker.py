@@ -23,8 +23,8 @@ def test_the_daemon_runs_and_starts_at_boot(docker: Machine) -> None:
     assert docker.host.service("docker").is_enabled
 
 
-def test_compose_is_there(docker: Machine) -> None:
-    docker.out("docker compose version")
+def test_compose_is_there_as_a_plugin_or_as_the_program_of_debian_12(docker: Machine) -> None:
+    docker.out("docker compose version || docker-compose version")
 
 
 def test_logs_of_containers_are_bounded(docker: Machine) -> None:
