@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Ansible as a user runs it, and the role's templates rendered by it."""
+"""Ansible as a user runs it, tasks of a role run by themselves, and its templates rendered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,12 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# With the role's own defaults and internals.
-RENDER = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files:
-    - {role}/defaults/main.yml
-    - {role}/vars/main.yml
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    role_path: {role}
-    __appliance_release: 0.1.0-0123456789
-    __appliance_revision: 0.1.0-0123456789-abcdef0123
-    __appliance_found: {{problems: [], tools: {{}}, python: 3.11.2}}
-  tasks: {tasks}
-"""
+APPLIANCE = CHECKOUT / "roles" / "appliance"
+VARIABLES = {
+    "__appliance_release": "0.1.0-0123456789",
+    "__appliance_revision": "0.1.0-0123456789-abcdef0123",
+    "__appliance_found": {"problems": [], "tools": {}, "python": "3.11.2"},
+}
 FILES = {
     "etc/fieldcam/fieldcam.toml": "fieldcam.toml",
     "etc/fieldcam/supervisord.conf": "supervisord.conf",
@@ -78,8 +68,53 @@ def ansible(
     return Run(run.returncode, run.stdout)
 
 
+def play(
+    role: Path,
+    tasks: Sequence[Mapping[str, Any]],
+    scratch: Path,
+    *words: str,
+    inventory: str = "localhost,",
+    hosts: str = "localhost",
+    variables: Mapping[str, Any] | None = None,
+    **inputs: Any,
+) -> Run:
+    """Run tasks on this machine with a role's own defaults and internals.
+
+    Args:
+        role: its folder.
+        tasks: what to do; `preflight(role)` is one.
+        scratch: a folder for plays of this role; it is made.
+        words: more for the command line.
+        inventory, hosts: as Ansible has them; each host is this machine.
+        variables: what other tasks of the role would have found.
+        inputs: what a user sets.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    for name in ("templates", "files"):  # where lookups look
+        if (role / name).is_dir() and not (scratch / name).exists():
+            (scratch / name).symlink_to(role / name)
+    own = {"ansible_python_interpreter": "{{ ansible_playbook_python }}", "role_path": str(role)}
+    written = {
+        "hosts": hosts,
+        "connection": "local",
+        "gather_facts": False,
+        "vars_files": [f"{role}/defaults/main.yml", f"{role}/vars/main.yml"],
+        "vars": own | dict(variables or {}),
+        "tasks": [*tasks],
+    }
+    (scratch / "play.yml").write_text(json.dumps([written]), encoding="utf-8")
+    (scratch / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
+    given = ["-i", inventory, "-e", f"@{scratch / 'inputs.json'}", *words, str(scratch / "play.yml")]
+    return ansible(*given, scratch=scratch / "home")
+
+
+def preflight(role: Path) -> dict[str, str]:
+    """Return the task that looks before a role changes anything."""
+    return {"ansible.builtin.import_tasks": f"{role}/tasks/preflight.yml"}
+
+
 def rendering(role: Path, files: Mapping[str, str], *, loop: str | None = None) -> list[dict[str, Any]]:
-    """Return tasks that render templates of a role; `unpacking` and `unpack` bring them into a folder.
+    """Return tasks that render templates of a role into `__rendered`.
 
     A task of ansible.builtin.template starts three programs for each file, a second in all; a lookup starts none.
 
@@ -89,46 +124,53 @@ def rendering(role: Path, files: Mapping[str, str], *, loop: str | None = None) 
         loop: what to render all of them for, an expression.
     """
     return [
-        {
-            "ansible.builtin.set_fact": {
-                "__rendered": "{{ __rendered | default({}) | combine({__name: lookup('ansible.builtin.template', "
-                f"'{role}/templates/{template}.j2') | string}}) }}}}"
-            },
-            "vars": {"__name": name},
-        }
+        keeping("__name", f"lookup('ansible.builtin.template', '{role}/templates/{template}.j2') | string")
+        | {"vars": {"__name": name}}
         | ({"loop": loop} if loop else {})
         for template, name in files.items()
     ]
 
 
-def unpacking(target: Path) -> dict[str, Any]:
-    """Return the task that brings what was rendered into a folder."""
-    file = str(target / "rendered.json")
-    return {"ansible.builtin.copy": {"content": "{{ __rendered | to_json }}", "dest": file, "mode": "0600"}}
+def keeping(name: str, content: str) -> dict[str, Any]:
+    """Return a task that puts what an expression says under a name (an expression, too) into `__rendered`."""
+    rendered = f"{{{{ __rendered | default({{}}) | combine({{{name}: {content}}}) }}}}"
+    return {"ansible.builtin.set_fact": {"__rendered": rendered}}
 
 
-def unpack(target: Path, mode: int = 0o644) -> Path:
-    """Make files of what was rendered, and return their folder."""
-    for name, content in json.loads((target / "rendered.json").read_bytes()).items():
-        (target / name).write_text(content, encoding="utf-8")
-        (target / name).chmod(mode)
-    return target
+def render_role(
+    role: Path,
+    files: Mapping[str, str],
+    scratch: Path,
+    *,
+    before: Sequence[Mapping[str, Any]] = (),
+    more: Sequence[Mapping[str, Any]] = (),
+    mode: int = 0o644,
+    **options: Any,
+) -> Path:
+    """Render templates of a role into a folder, and return it.
+
+    Args:
+        role, files: as in `rendering`.
+        scratch: the folder.
+        before: tasks to run first.
+        more: tasks that render more, of `rendering` and `keeping`.
+        mode: that of the files.
+        options: as for `play`.
+    """
+    file = scratch / "rendered.json"
+    write = {"ansible.builtin.copy": {"content": "{{ __rendered | to_json }}", "dest": str(file), "mode": "0600"}}
+    run = play(role, [*before, *rendering(role, files), *more, write], scratch, **options)
+    assert run.status == 0, run.output
+    for name, content in json.loads(file.read_bytes()).items():
+        (scratch / name).write_text(content, encoding="utf-8")
+        (scratch / name).chmod(mode)
+    return scratch
 
 
 def render(target: Path, **inputs: Any) -> Path:
-    """Render every template of the role with these inputs into a folder and return it."""
-    role = CHECKOUT / "roles" / "appliance"
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "templates").symlink_to(role / "templates")  # where lookups look
-    playbook = target / "render.yml"
-    cameras = rendering(role, CAMERA_FILES, loop="{{ __appliance_camera_programs | dict2items }}")
-    tasks = json.dumps([*rendering(role, FILES), *cameras, unpacking(target)])
-    playbook.write_text(RENDER.format(role=role, tasks=tasks), encoding="utf-8")
-    values = target / "inputs.json"
-    values.write_text(json.dumps(inputs), encoding="utf-8")
-    run = ansible("-i", "localhost,", "-e", f"@{values}", str(playbook), scratch=target / "home")
-    assert run.status == 0, run.output
-    return unpack(target)
+    """Render every template of the role `appliance` with these inputs into a folder and return it."""
+    cameras = rendering(APPLIANCE, CAMERA_FILES, loop="{{ __appliance_camera_programs | dict2items }}")
+    return render_role(APPLIANCE, FILES, target, more=cameras, variables=VARIABLES, **inputs)
 
 
 @pytest.fixture(scope="session")

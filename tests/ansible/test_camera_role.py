@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.ansible.conftest import CHECKOUT, play, render_role
 from tests.requirements import require
 
 ROLE = CHECKOUT / "roles" / "camera"
@@ -214,19 +214,6 @@ def test_without_media_it_says_so(name: str, tmp_path: Path) -> None:
 # --- what is rendered, and what is refused
 
 
-def play(scratch: Path, tasks: list[dict[str, Any]], **inputs: Any) -> Run:
-    written = {
-        "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks,
-        "vars_files": [f"{ROLE}/defaults/main.yml", f"{ROLE}/vars/main.yml"],
-        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}", "role_path": str(ROLE)},
-    }  # fmt: skip
-    (scratch / "play.yml").write_text(yaml.safe_dump([written]))
-    (scratch / "inputs.json").write_text(json.dumps(inputs))
-    return ansible(
-        "-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml"), scratch=scratch / "home"
-    )
-
-
 def checks() -> list[dict[str, Any]]:
     """Return the tasks that look at what is written into files."""
     tasks = yaml.safe_load((ROLE / "tasks" / "preflight.yml").read_text(encoding="utf-8"))
@@ -259,8 +246,8 @@ def checks() -> list[dict[str, Any]]:
         ("camera_reboot_timeout", 1),
     ],
 )
-def test_values_that_would_change_a_file_are_refused_by_name(name: str, value: object, tmp_path: Path) -> None:
-    run = play(tmp_path, checks(), **{name: value})
+def test_values_that_would_change_a_file_are_refused_by_name(name: str, value: Any, tmp_path: Path) -> None:
+    run = play(ROLE, checks(), tmp_path, **{name: value})
 
     assert run.status == 2
     assert name in run.output
@@ -268,23 +255,19 @@ def test_values_that_would_change_a_file_are_refused_by_name(name: str, value: o
 
 
 def test_the_defaults_and_good_values_are_allowed(tmp_path: Path) -> None:
-    good = {
+    good: dict[str, Any] = {
         "camera_overlays": ["imx519,cam0", "vc4-kms-v3d"], "camera_config_txt": ["dtparam=i2c_arm=on", "gpu_mem=128"],
         "camera_udev_names": {"microscope": "SN_08.15-a"}, "camera_usb_vendors": ["2bdf"],
         "camera_pixelink_sdk": "/tmp/sdk.tar.gz", "camera_pixelink_sdk_sha256": "0" * 64,
     }  # fmt: skip
 
     for inputs in ({}, good):
-        run = play(tmp_path, checks(), **inputs)
+        run = play(ROLE, checks(), tmp_path, **inputs)
         assert run.status == 0, run.output
 
 
 def render(tmp_path: Path, name: str, **inputs: Any) -> Path:
-    target = tmp_path / Path(name).name
-    task = {"ansible.builtin.template": {"src": f"{ROLE}/templates/{name}.j2", "dest": str(target), "mode": "0644"}}
-    run = play(tmp_path, [task], **inputs)
-    assert run.status == 0, run.output
-    return target
+    return render_role(ROLE, {name: Path(name).name}, tmp_path, **inputs) / Path(name).name
 
 
 def rules(tmp_path: Path, **inputs: Any) -> list[str]:
@@ -326,7 +309,7 @@ def test_each_rule_is_keys_and_values_and_nothing_else(tmp_path: Path) -> None:
 def test_what_is_to_be_in_config_txt(inputs: dict[str, Any], lines: list[str], tmp_path: Path) -> None:
     show = {"ansible.builtin.copy": {"content": "{{ __camera_boot_lines | to_json }}", "dest": str(tmp_path / "out")}}
 
-    run = play(tmp_path, [show], **inputs)
+    run = play(ROLE, [show], tmp_path, **inputs)
 
     assert run.status == 0, run.output
     assert json.loads((tmp_path / "out").read_text()) == lines
@@ -346,7 +329,7 @@ def test_packages_follow_from_the_backends(cameras: dict[str, Any], packages: li
     content = "{{ __camera_wanted_packages | to_json }}"
     show = {"ansible.builtin.copy": {"content": content, "dest": str(tmp_path / "out")}}
 
-    run = play(tmp_path, [show], appliance_cameras=cameras)
+    run = play(ROLE, [show], tmp_path, appliance_cameras=cameras)
 
     assert run.status == 0, run.output
     assert json.loads((tmp_path / "out").read_text()) == packages

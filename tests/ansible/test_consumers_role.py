@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
+from tests.ansible.conftest import CHECKOUT, keeping, play, preflight, render_role
 from tests.docker.consumers import SERVICES
 
 ROLE = CHECKOUT / "roles" / "consumers"
@@ -28,35 +28,12 @@ FOUND = {
     "docker": True, "compose": ["/usr/bin/docker", "compose"], "memory": True, "pids": True, "gid": 990,
     "problems": [], "containers": [], "volumes": {},
 }  # fmt: skip
-RENDER = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    role_path: {role}
-    __consumers_tag: {{stdout: 0.1.0-abc}}
-  tasks: {tasks}
-"""
 FILES = {
     "etc/fieldcam/consumers/compose.yaml": "compose.yaml",
     "etc/fieldcam/consumers/.env": ".env",
     "etc/systemd/system/fieldcam-consumers.service": "fieldcam-consumers.service",
     "etc/systemd/system/docker.service.d/fieldcam-handoff.conf": "fieldcam-handoff.conf",
 }
-VOLUMES = "{{ __rendered | combine({'volumes.json': __consumers_volumes | to_json}) }}"
-PREFLIGHT = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    role_path: {role}
-  tasks:
-    - ansible.builtin.import_tasks: {role}/tasks/preflight.yml
-"""
 
 
 def program(name: str) -> ModuleType:
@@ -72,21 +49,11 @@ def program(name: str) -> ModuleType:
 look, context = program("look"), program("context")
 
 
-def play(scratch: Path, text: str, **inputs: Any) -> Run:
-    scratch.mkdir(parents=True, exist_ok=True)
-    for folder in ("templates", "files"):  # where lookups look
-        (scratch / folder).symlink_to(ROLE / folder)
-    tasks = [*rendering(ROLE, FILES), {"ansible.builtin.set_fact": {"__rendered": VOLUMES}}, unpacking(scratch)]
-    (scratch / "play.yml").write_text(text.format(role=ROLE, tasks=json.dumps(tasks)), encoding="utf-8")
-    (scratch / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
-    words = ["-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml")]
-    return ansible(*words, scratch=scratch / "home")
-
-
 def render(scratch: Path, **inputs: Any) -> Path:
-    run = play(scratch, RENDER, **({"__consumers_found": FOUND, "consumers_services": [*SERVICES]} | inputs))
-    assert run.status == 0, run.output
-    return unpack(scratch)
+    given = {"__consumers_found": FOUND, "consumers_services": [*SERVICES]} | inputs
+    volumes = keeping("'volumes.json'", "__consumers_volumes | to_json")
+    variables = {"__consumers_tag": {"stdout": "0.1.0-abc"}}
+    return render_role(ROLE, FILES, scratch, more=[volumes], variables=variables, **given)
 
 
 def compose(folder: Path) -> dict[str, Any]:
@@ -245,7 +212,7 @@ def test_containers_start_after_the_hand_off_area_and_anew_with_it(rendered: Pat
 def test_what_is_wrong_is_said_before_anything_is_changed(
     inputs: dict[str, Any], words: list[str], tmp_path: Path
 ) -> None:
-    run = play(tmp_path / "a", PREFLIGHT, **({"consumers_services": ["sky-analysis"]} | inputs))
+    run = play(ROLE, [preflight(ROLE)], tmp_path / "a", **({"consumers_services": ["sky-analysis"]} | inputs))
 
     assert run.status == 2, run.output
     assert [word for word in words if word not in " ".join(run.output.split())] == []
@@ -256,12 +223,12 @@ def test_what_is_wrong_is_said_before_anything_is_changed(
 def test_an_archive_other_than_the_checked_one_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "image.tar"
     file.write_bytes(b"layers")
-    inputs = {
+    inputs: dict[str, Any] = {
         "consumers_services": ["mine"],
         "consumers_programs": {"mine": {"archive": str(file), "archive_sha256": "0" * 64}},
     }
 
-    run = play(tmp_path / "a", PREFLIGHT, **inputs)
+    run = play(ROLE, [preflight(ROLE)], tmp_path / "a", **inputs)
 
     assert run.status == 2
     assert hashlib.sha256(b"layers").hexdigest() in run.output

@@ -11,21 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
+from tests.ansible.conftest import CHECKOUT, Run, keeping, play, preflight, render_role
 from tests.requirements import require_commands
 
 ROLE = CHECKOUT / "roles" / "docker"
-FACTS = {"distribution": "Debian", "distribution_major_version": "13", "distribution_release": "trixie"}
-RENDER = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    ansible_facts: {facts}
-  tasks: {tasks}
-"""
+FACTS = {
+    "distribution": "Debian", "distribution_major_version": "13", "distribution_release": "trixie",
+    "service_mgr": "systemd",
+}  # fmt: skip
+VARIABLES = {"ansible_facts": FACTS}
 FILES = {
     "etc/docker/daemon.json": "daemon.json",
     "etc/apt/sources.list.d/docker.sources": "docker.sources",
@@ -33,36 +27,16 @@ FILES = {
     "etc/systemd/system/fieldcam-docker-prune.service": "fieldcam-docker-prune.service",
     "etc/systemd/system/fieldcam-docker-prune.timer": "fieldcam-docker-prune.timer",
 }
-VALIDATOR = "{{ __rendered | combine({'validator.sh': __docker_validator}) }}"
-PREFLIGHT = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    ansible_facts: {facts}
-  tasks:
-    - ansible.builtin.import_tasks: {role}/tasks/preflight.yml
-"""
-
-
-def play(scratch: Path, text: str, **inputs: Any) -> Run:
-    """Run a playbook with these inputs, on a machine that seems to be a Debian with systemd."""
-    scratch.mkdir(exist_ok=True)
-    facts = json.dumps(FACTS | {"service_mgr": "systemd"})
-    tasks = [*rendering(ROLE, FILES), {"ansible.builtin.set_fact": {"__rendered": VALIDATOR}}, unpacking(scratch)]
-    playbook = text.format(role=ROLE, tasks=json.dumps(tasks), facts=facts)
-    (scratch / "play.yml").write_text(playbook, encoding="utf-8")
-    (scratch / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
-    words = ["-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml")]
-    return ansible(*words, scratch=scratch / "home")
 
 
 def rendered(scratch: Path, **inputs: Any) -> Path:
-    run = play(scratch, RENDER, **inputs)
-    assert run.status == 0, run.output
-    return unpack(scratch)
+    validator = keeping("'validator.sh'", "__docker_validator")
+    return render_role(ROLE, FILES, scratch, more=[validator], variables=VARIABLES, **inputs)
+
+
+def look(scratch: Path, **inputs: Any) -> Run:
+    """Run the preflight on a machine that seems to be a Debian with systemd."""
+    return play(ROLE, [preflight(ROLE)], scratch, variables=VARIABLES, **inputs)
 
 
 def daemon_json(folder: Path) -> dict[str, Any]:
@@ -190,7 +164,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_before_anything_is_changed(
     inputs: dict[str, Any], words: list[str], tmp_path: Path
 ) -> None:
-    run = play(tmp_path / "a", PREFLIGHT, **inputs)
+    run = look(tmp_path / "a", **inputs)
 
     assert run.status == 2
     assert [word for word in words if word not in " ".join(run.output.split())] == []
@@ -203,8 +177,8 @@ def test_a_key_other_than_the_checked_one_is_refused(tmp_path: Path) -> None:
     right = hashlib.sha256(key.read_bytes()).hexdigest()
     vendor = {"docker_source": "vendor", "docker_vendor_key": str(key)}
 
-    wrong = play(tmp_path / "a", PREFLIGHT, **vendor, docker_vendor_key_sha256="0" * 64)
-    good = play(tmp_path / "b", PREFLIGHT, **vendor, docker_vendor_key_sha256=right)
+    wrong = look(tmp_path / "a", **vendor, docker_vendor_key_sha256="0" * 64)
+    good = look(tmp_path / "b", **vendor, docker_vendor_key_sha256=right)
 
     assert (wrong.status, right in wrong.output) == (2, True)
     # What comes next depends on the machine: whether Docker of the other source is there.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import importlib.util
 import ipaddress
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -29,7 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fieldcam.api.app import create_app
 from fieldcam.core.config import Config
-from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
+from tests.ansible.conftest import CHECKOUT, Run, play, render_role
+from tests.ansible.conftest import preflight as role_preflight
 from tests.requirements import require_commands, require_root
 
 ROLE = CHECKOUT / "roles" / "gateway"
@@ -44,19 +44,14 @@ FILES = [
     "etc/fieldcam/gateway/names",
     "usr/local/sbin/fieldcam-certificate",
 ]
-RENDER = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    __gateway_nginx_version: "1.26.3"
-    __gateway_pair: {{problems: [], names: []}}
-    __gateway_found:
-      {{problems: [], names: [cam-1, cam-1.local, 192.0.2.11, "2001:db8::1"], ssh_ports: [22], ipv6: true}}
-  tasks: {tasks}
-"""
+FACTS = {"distribution": "Debian", "distribution_major_version": "13", "service_mgr": "systemd"}
+FOUND = {
+    "__gateway_nginx_version": "1.26.3",
+    "__gateway_pair": {"problems": [], "names": []},
+    "__gateway_found": {
+        "problems": [], "names": ["cam-1", "cam-1.local", "192.0.2.11", "2001:db8::1"], "ssh_ports": [22], "ipv6": True
+    },
+}  # fmt: skip
 
 
 def program(name: str) -> ModuleType:
@@ -72,21 +67,14 @@ def program(name: str) -> ModuleType:
 preflight, certificate, verify = program("preflight"), program("certificate"), program("verify")
 
 
-def play(scratch: Path, text: str, **inputs: Any) -> Run:
-    scratch.mkdir(parents=True, exist_ok=True)
-    for folder in ("templates", "files"):  # where lookups and includes look
-        (scratch / folder).symlink_to(ROLE / folder)
-    tasks = [*rendering(ROLE, {file: Path(file).name for file in FILES}), unpacking(scratch)]
-    (scratch / "play.yml").write_text(text.format(role=ROLE, tasks=json.dumps(tasks)), encoding="utf-8")
-    (scratch / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
-    words = ["-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml")]
-    return ansible(*words, scratch=scratch / "home")
-
-
 def render(scratch: Path, **inputs: Any) -> Path:
-    run = play(scratch, RENDER, **inputs)
-    assert run.status == 0, run.output
-    return unpack(scratch, 0o755)
+    names = {file: Path(file).name for file in FILES}
+    return render_role(ROLE, names, scratch, mode=0o755, variables=FOUND, **inputs)
+
+
+def look(scratch: Path, **inputs: Any) -> Run:
+    """Run the role's preflight here, on what seems to be a Debian with systemd."""
+    return play(ROLE, [role_preflight(ROLE)], scratch, variables={"ansible_facts": FACTS}, **inputs)
 
 
 def text(folder: Path, name: str) -> str:
@@ -497,20 +485,6 @@ tcp   LISTEN 0 128                         *:111           *:*
         assert "nothing listens on tcp/80" in problems
 
 
-PREFLIGHT = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    ansible_facts: {{distribution: Debian, distribution_major_version: "13", service_mgr: systemd}}
-    role_path: {role}
-  tasks:
-    - ansible.builtin.import_tasks: {role}/tasks/preflight.yml
-"""
-
-
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
@@ -530,7 +504,7 @@ PREFLIGHT = """
 def test_what_is_wrong_is_said_before_anything_is_changed(
     inputs: dict[str, Any], words: list[str], tmp_path: Path
 ) -> None:
-    run = play(tmp_path / "a", PREFLIGHT, **inputs)
+    run = look(tmp_path / "a", **inputs)
 
     assert run.status == 2, run.output
     assert [word for word in words if word not in " ".join(run.output.split())] == []
@@ -545,7 +519,7 @@ def test_the_key_is_never_shown(tmp_path: Path) -> None:
     (tmp_path / "a.key").write_text(key, encoding="utf-8")
     given = {"gateway_certificate": str(tmp_path / "a.pem"), "gateway_certificate_key": str(tmp_path / "a.key")}
 
-    run = play(tmp_path / "a", PREFLIGHT, **given)
+    run = look(tmp_path / "a", **given)
 
     assert "does not belong to the first certificate" in " ".join(run.output.split())
     assert "PRIVATE KEY" not in run.output

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -13,34 +12,19 @@ from typing import Any
 
 import pytest
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible
+from tests.ansible.conftest import APPLIANCE, Run, play
 from tests.requirements import require, require_disk, require_root
-
-PLAYBOOK = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files:
-    - {role}/defaults/main.yml
-    - {role}/vars/main.yml
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-  tasks:
-    - ansible.builtin.import_tasks: {role}/tasks/handoff.yml
-"""
 
 
 def deploy(scratch: Path, ring_dir: Path, *words: str, **inputs: Any) -> Run:
     """Run the tasks that make the folders."""
-    playbook = scratch / "playbook.yml"
-    playbook.write_text(PLAYBOOK.format(role=CHECKOUT / "roles" / "appliance"), encoding="utf-8")
-    values = {
+    given: dict[str, Any] = {
         "appliance_become": False,
         "appliance_ring_dir": str(ring_dir),
         "appliance_results_dir": str(scratch / "results"),
     } | inputs
-    (scratch / "inputs.json").write_text(json.dumps(values), encoding="utf-8")
-    return ansible("-i", "localhost,", "-e", f"@{scratch / 'inputs.json'}", *words, str(playbook), scratch=scratch)
+    tasks = {"ansible.builtin.import_tasks": f"{APPLIANCE}/tasks/handoff.yml"}
+    return play(APPLIANCE, [tasks], scratch, *words, **given)
 
 
 def changed(run: Run) -> int:

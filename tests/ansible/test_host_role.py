@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
+from tests.ansible.conftest import CHECKOUT, Run, play, render_role
 from tests.requirements import require_commands
 
 ROLE = CHECKOUT / "roles" / "host"
@@ -23,42 +23,26 @@ FOUND = {
     "sshd": True, "sshd_reads_dropins": True, "key_holders": [], "compilers": [], "package_lists": True,
     "old_journal": False,
 }  # fmt: skip
-# The asserts of preflight, for a machine that is described and not looked at.
-PLAY = """
-- hosts: {hosts}
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    ansible_facts: {{distribution: Debian, distribution_major_version: "13", architecture: aarch64}}
-    __host_connected: {{stdout_lines: [pi, ""]}}
-  tasks:
-    - ansible.builtin.set_fact:
-        __host_found: "{{{{ found | combine(facts[inventory_hostname] | default({{}})) }}}}"
-    {tasks}
-"""
+VARIABLES = {
+    "ansible_facts": {"distribution": "Debian", "distribution_major_version": "13", "architecture": "aarch64"},
+    "__host_connected": {"stdout_lines": ["pi", ""]},
+}
+# Machines are described and not looked at: `facts` says what differs from FOUND.
+DESCRIBE = {
+    "ansible.builtin.set_fact": {"__host_found": "{{ found | combine(facts[inventory_hostname] | default({})) }}"}
+}
 TEMPLATES = [
     "etc/ssh/sshd_config.d/10-fieldcam.conf", "etc/chrony/chrony.conf", "etc/apt/apt.conf.d/90fieldcam-updates",
     "etc/sysctl.d/90-fieldcam.conf", "etc/systemd/journald.conf.d/90-fieldcam.conf",
 ]  # fmt: skip
 
 
-def play(scratch: Path, tasks: str, *, hosts: str = "one", facts: Any = None, **inputs: Any) -> Run:
-    """Run tasks for machines of which `facts` says what differs from FOUND."""
-    scratch.mkdir(exist_ok=True)
-    (scratch / "play.yml").write_text(PLAY.format(role=ROLE, hosts=hosts, tasks=tasks), encoding="utf-8")
-    values = {"found": FOUND, "facts": facts or {}} | inputs
-    (scratch / "inputs.json").write_text(json.dumps(values), encoding="utf-8")
-    words = ["-i", "one,two", "-e", f"@{scratch / 'inputs.json'}", str(scratch / "play.yml")]
-    return ansible(*words, scratch=scratch / "home")
-
-
-def asserts_of(name: str) -> str:
-    """Return the asserts of a task file, without the tasks that look at the machine."""
+def check(scratch: Path, name: str, *, hosts: str = "one", facts: Any = None, **inputs: Any) -> Run:
+    """Run the asserts of a task file, without the tasks that look at the machine."""
     tasks = yaml.safe_load((ROLE / "tasks" / name).read_text(encoding="utf-8"))
-    wanted = [task for task in tasks if "ansible.builtin.assert" in task]
-    return "\n".join(f"- {json.dumps(task)}" for task in wanted).replace("\n", "\n    ")
+    wanted = [DESCRIBE, *(task for task in tasks if "ansible.builtin.assert" in task)]
+    given = {"found": FOUND, "facts": facts or {}} | inputs
+    return play(ROLE, wanted, scratch, inventory="one,two", hosts=hosts, variables=VARIABLES, **given)
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +52,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def render(target: Path, **inputs: Any) -> Path:
-    tasks = [*rendering(ROLE, {name: name.replace("/", "_") for name in TEMPLATES}), unpacking(target)]
-    run = play(target, "\n    ".join(f"- {json.dumps(task)}" for task in tasks), **inputs)
-    assert run.status == 0, run.output
-    return unpack(target, 0o600)
+    names = {name: name.replace("/", "_") for name in TEMPLATES}
+    given = {"found": FOUND, "facts": {}} | inputs
+    return render_role(ROLE, names, target, before=[DESCRIBE], mode=0o600, variables=VARIABLES, **given)
 
 
 def settings_of(file: Path) -> list[tuple[str, str]]:
@@ -100,7 +83,7 @@ BAD: dict[str, Any] = {
 
 
 def test_all_values_that_could_change_the_structure_of_a_file_are_named_at_once(tmp_path: Path) -> None:
-    run = play(tmp_path, asserts_of("preflight.yml"), **BAD)
+    run = check(tmp_path, "preflight.yml", **BAD)
 
     said = run.output.partition("Not allowed")[2]
     assert run.status == 2, run.output
@@ -121,7 +104,7 @@ def test_all_values_that_could_change_the_structure_of_a_file_are_named_at_once(
 def test_what_is_wrong_is_said_before_anything_is_changed(
     inputs: dict[str, Any], words: list[str], tmp_path: Path
 ) -> None:
-    run = play(tmp_path, asserts_of("preflight.yml"), **inputs)
+    run = check(tmp_path, "preflight.yml", **inputs)
 
     said = " ".join(run.output.split())
     assert run.status == 2, run.output
@@ -131,8 +114,8 @@ def test_what_is_wrong_is_said_before_anything_is_changed(
 def test_the_defaults_pass_on_two_machines_and_copies_of_one_card_do_not(tmp_path: Path) -> None:
     other = {"two": {"machine_id": "0" * 31 + "2"}}
 
-    fine = play(tmp_path / "fine", asserts_of("preflight.yml"), hosts="all", facts=other)
-    copies = play(tmp_path / "copies", asserts_of("preflight.yml"), hosts="all")
+    fine = check(tmp_path / "fine", "preflight.yml", hosts="all", facts=other)
+    copies = check(tmp_path / "copies", "preflight.yml", hosts="all")
 
     assert fine.status == 0, fine.output
     assert copies.status == 2
@@ -155,7 +138,7 @@ def test_the_defaults_pass_on_two_machines_and_copies_of_one_card_do_not(tmp_pat
 def test_where_ansible_comes_by_other_means_somebody_must_still_be_able_to_log_in(
     inputs: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    run = play(tmp_path, asserts_of("access.yml"), **inputs)
+    run = check(tmp_path, "access.yml", **inputs)
 
     assert run.status == (2 if words else 0), run.output
     assert words in " ".join(run.output.split())

@@ -20,7 +20,7 @@ import yaml
 from fieldcam.capture import ring_plan
 from fieldcam.store import space
 from fieldcam.store.volume import Volume
-from tests.ansible.conftest import CHECKOUT, Run, ansible, rendering, unpack, unpacking
+from tests.ansible.conftest import CHECKOUT, Run, ansible, render_role
 from tests.requirements import require, require_commands, require_root
 
 ROLE = CHECKOUT / "roles" / "storage"
@@ -497,22 +497,6 @@ def test_the_folder_below_a_mount_is_locked_and_its_marker_gone(place: Path) -> 
 
 # --- what is rendered
 
-RENDER = """
-- hosts: localhost
-  connection: local
-  gather_facts: false
-  vars_files: [{role}/defaults/main.yml, {role}/vars/main.yml]
-  vars:
-    ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
-    __storage_places: {{uid: 990, gid: 991, units: {{capture: mnt-storage-camera_capture.mount,
-      ring: mnt-storage-camera_ring.mount, archive: mnt-storage-archive.mount}}}}
-    __storage_sizes: {{capture: 268435456, ring: 1048576}}
-    __storage_disk: {disk}
-    __storage_what: a place
-    __storage_mode: "2775"
-    item: {{key: capture, value: "{{{{ storage_capture_dir }}}}"}}
-  tasks: {tasks}
-"""
 FILES = {
     "etc/systemd/system/tmpfs.mount": "mnt-storage-camera_capture.mount",
     "etc/systemd/system/archive.mount": "mnt-storage-archive.mount",
@@ -525,15 +509,19 @@ DISK = {
 }  # fmt: skip
 
 
+VARIABLES = {
+    "__storage_places": {"uid": 990, "gid": 991, "units": {"capture": "mnt-storage-camera_capture.mount",
+                         "ring": "mnt-storage-camera_ring.mount", "archive": "mnt-storage-archive.mount"}},
+    "__storage_sizes": {"capture": 268435456, "ring": 1048576},
+    "__storage_what": "a place",
+    "__storage_mode": "2775",
+    "item": {"key": "capture", "value": "{{ storage_capture_dir }}"},
+}  # fmt: skip
+
+
 def render(target: Path, disk: dict[str, Any] | None = None, **inputs: Any) -> Path:
-    target.mkdir(exist_ok=True)
-    playbook = target / "render.yml"
-    tasks = json.dumps([*rendering(ROLE, FILES), unpacking(target)])
-    playbook.write_text(RENDER.format(role=ROLE, tasks=tasks, disk=json.dumps(disk or DISK)), encoding="utf-8")
-    (target / "inputs.json").write_text(json.dumps(inputs))
-    run = ansible("-i", "localhost,", "-e", f"@{target / 'inputs.json'}", str(playbook), scratch=target / "home")
-    assert run.status == 0, run.output
-    return unpack(target, 0o755)
+    variables = VARIABLES | {"__storage_disk": disk or DISK}
+    return render_role(ROLE, FILES, target, mode=0o755, variables=variables, **inputs)
 
 
 def settings(unit: Path) -> dict[str, str]:
