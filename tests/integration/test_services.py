@@ -33,12 +33,11 @@ TRAFFIC_SECONDS = 15
 def video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """Return a video of a road, and how many vehicles cross its middle each time it is played.
 
-    The road is empty at both ends: where the video begins again nobody vanishes, and nobody is there at once. Its lanes
-    lie so far apart that nobody hides anybody.
+    The road is empty at both ends: where the video begins again nobody vanishes, and nobody is there at once. The first
+    ones drive while the scene is learned, and some hide each other.
     """
-    lanes = ((170, 1), (330, -1))
-    vehicles = traffic(7, TRAFFIC_SECONDS, speeds=(130, 200), every=2.5, lanes=lanes, starts_at=0.5)
-    road = Road(vehicles, VIDEO_SECONDS, seed=7)
+    vehicles = traffic(10, TRAFFIC_SECONDS, speeds=(130, 200), every=1.5, starts_at=0.5)
+    road = Road(vehicles, VIDEO_SECONDS, seed=10)
     assert max(vehicle.leaves_at for vehicle in vehicles) < VIDEO_SECONDS
     path = tmp_path_factory.mktemp("media") / "road.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))
@@ -146,7 +145,7 @@ def test_vehicles_of_a_replayed_video_are_counted(video: tuple[Path, int], tree:
         running.process.wait(10)
 
     truth = rounds * video[1]
-    # How exact it is on roads less easy, tests/unit/services says.
+    # How exact it is, tests/unit/services says.
     assert abs(total(running) - counted_before - truth) <= max(3, 0.1 * truth)
 
 

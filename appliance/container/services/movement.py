@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 SETTLING_SECONDS = 3.0
 SETTLING_FRAMES = 8
+_SETTLING_PICTURES = 24  # of a scene are enough to know it, and fit into memory at 30 a second, too
 _ABSORBED_AFTER_SECONDS = 45.0  # what stands that long belongs to the scene
-# A new mode of MOG2 becomes background with a weight of 1 - backgroundRatio (0.9), which takes -ln(0.9) time constants.
-_TIME_CONSTANT_SECONDS = _ABSORBED_AFTER_SECONDS / -math.log(0.9)
+# Colours that a pixel has this share of the time are the scene. A road on which somebody drives all the time is seen
+# less often than nine times out of ten, which is what MOG2 asks for: it would take the commonest cars for road.
+_SCENE_SHARE = 0.7
+# What begins to stand has a weight of 1 - _SCENE_SHARE after so many time constants.
+_TIME_CONSTANT_SECONDS = _ABSORBED_AFTER_SECONDS / -math.log(_SCENE_SHARE)
 _HASTE = 8  # times as fast while much of the picture differs for long: the light of a part of it changed
 _MUCH_OF_THE_PICTURE = 0.25
 _ANOTHER_SCENE = 0.5  # of the region
@@ -72,6 +76,7 @@ class MovementFinder:
         self._frames = 0
         self._seconds = 0.0
         self._much_seconds = 0.0
+        self._settling: list[npt.NDArray[np.uint8]] = []  # pictures, until the scene is known
         self._model = _new_model()
         self._background: npt.NDArray[np.uint8] | None = None
         self._background_age = 0.0
@@ -86,7 +91,7 @@ class MovementFinder:
 
     def start_anew(self) -> None:
         """Forget the scene."""
-        self._model = _new_model()
+        self._settling.clear()
         self._background = None
         self._frames = 0
         self._seconds = 0.0
@@ -101,27 +106,45 @@ class MovementFinder:
         """
         picture = np.asarray(cv2.GaussianBlur(picture, (3, 3), 0), np.uint8)
         if self._background is None:
-            self._learn(picture, 1.0)
+            self._begin(picture)
             return None
         put_back = self._put_back(picture, self._background)
         if put_back is None:
-            self.start_anew()
-            self._learn(picture, 1.0)
+            self._begin(picture)
             return None
         picture, shift = put_back
-        was_settling = self.is_settling
-        found = self._learn(picture, self._rate(seconds), seconds)
+        if self.is_settling:
+            self._settle(picture, seconds)
+            return None
+        found = self._learn(picture, seconds)
         moving = self._differing(picture, found, shift)
         share = np.count_nonzero(moving) / self._region_pixels
         self._much_seconds = self._much_seconds + seconds if share > _MUCH_OF_THE_PICTURE else 0.0
-        if was_settling:
-            return None
         if share > _ANOTHER_SCENE:
-            self.start_anew()
-            self._learn(picture, 1.0)
+            self._begin(picture)
             return None
         shaded = np.where((found > 0) & (self._region > 0), 255, 0).astype(np.uint8)
         return Scene(picture, self._background, moving, shaded, shift)
+
+    def _begin(self, picture: npt.NDArray[np.uint8]) -> None:
+        """Begin to learn a scene."""
+        self.start_anew()
+        self._take_background(picture)
+        self._settle(picture, 0.0)
+
+    def _settle(self, picture: npt.NDArray[np.uint8], seconds: float) -> None:
+        """Take one of the pictures that the scene is learned from.
+
+        What drives through some of them must not be learned: a model fed with them would not see, for minutes, what
+        comes there in the same colour. Their median has only what is there in most of them.
+        """
+        self._frames += 1
+        self._seconds += seconds
+        if self._seconds >= len(self._settling) * SETTLING_SECONDS / _SETTLING_PICTURES:
+            self._settling.append(picture)
+        if not self.is_settling:
+            self._start_model(np.median(self._settling, axis=0).astype(np.uint8))
+            self._settling.clear()
 
     def _put_back(
         self, picture: npt.NDArray[np.uint8], background: npt.NDArray[np.uint8]
@@ -147,23 +170,21 @@ class MovementFinder:
 
     def _rebase(self, light: Light, background: npt.NDArray[np.uint8]) -> None:
         """Bring what was learned into the light of now."""
-        lit = light.reversed().applied(background)
+        back = light.reversed()
+        self._settling = [back.applied(picture) for picture in self._settling]
+        self._start_model(back.applied(background))
+
+    def _start_model(self, background: npt.NDArray[np.uint8]) -> None:
         self._model = _new_model()
-        self._model.apply(lit, learningRate=1.0)
-        self._take_background(lit)
+        self._model.apply(background, learningRate=1.0)
+        self._take_background(background)
 
-    def _rate(self, seconds: float) -> float:
-        steady = 1 - math.exp(-seconds / _TIME_CONSTANT_SECONDS)
-        if self.is_settling:
-            return max(steady, 1 / (self._frames + 1))
-        return min(1.0, _HASTE * steady) if self._much_seconds > _MUCH_FOR_SECONDS else steady
-
-    def _learn(self, picture: npt.NDArray[np.uint8], rate: float, seconds: float = 0.0) -> npt.NDArray[np.uint8]:
+    def _learn(self, picture: npt.NDArray[np.uint8], seconds: float) -> npt.NDArray[np.uint8]:
+        haste = _HASTE if self._much_seconds > _MUCH_FOR_SECONDS else 1
+        rate = min(1.0, haste * (1 - math.exp(-seconds / _TIME_CONSTANT_SECONDS)))
         found = np.asarray(self._model.apply(picture, learningRate=rate), np.uint8)
-        self._frames += 1
-        self._seconds += seconds
         self._background_age += seconds
-        if self._background is None or self.is_settling or self._background_age > _OLDEST_BACKGROUND_SECONDS:
+        if self._background_age > _OLDEST_BACKGROUND_SECONDS:
             self._take_background(np.asarray(self._model.getBackgroundImage(), np.uint8))
         return found
 
@@ -197,6 +218,7 @@ class MovementFinder:
 def _new_model() -> cv2.BackgroundSubtractorMOG2:
     model = cv2.createBackgroundSubtractorMOG2(detectShadows=True)
     model.setVarThreshold(20)
+    model.setBackgroundRatio(_SCENE_SHARE)
     return model
 
 

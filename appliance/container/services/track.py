@@ -38,6 +38,11 @@ class Claim:
 
     is_counted: bool = False
 
+    def join(self, other: Claim) -> Claim:
+        """Return this claim, for both to have: it is used up if either was."""
+        self.is_counted = self.is_counted or other.is_counted
+        return self
+
 
 @dataclass(slots=True, eq=False)
 class Track:

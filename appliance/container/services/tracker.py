@@ -154,7 +154,7 @@ class Tracker:
                 continue
             for track in strangers:
                 if owner is not None and self._is_piece(track, owner):
-                    track.claim = owner.claim
+                    track.claim = owner.claim.join(track.claim)
             for track in strangers + ([owner] if owner is not None else []):
                 merged[id(track)] = number
                 step = track.expected(at) - track.last.center

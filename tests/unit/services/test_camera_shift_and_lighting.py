@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def view(x: float = 0.0, y: float = 0.0, seed: int = 0, *, with_a_truck: bool = False) -> npt.NDArray[np.uint8]:
+def view(
+    x: float = 0.0, y: float = 0.0, seed: int = 0, *, with_a_truck: bool = False, truck_at: float = 240
+) -> npt.NDArray[np.uint8]:
     """Return the scenery, shifted to the right and down, with the noise of a sensor."""
     picture = paint_scenery(seed)
     if with_a_truck:
-        paint_vehicle(picture, Vehicle(260, 120, 290, 1, 0, (200, 200, 200)), 240)
+        paint_vehicle(picture, Vehicle(260, 120, 290, 1, 0, (200, 200, 200)), truck_at)
     matrix = np.array([[1, 0, x - PAD], [0, 1, y - PAD]], np.float32)
     shifted = cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
     noise = np.random.default_rng(int(1000 + 100 * x + y)).normal(0, 3, shifted.shape)
@@ -39,6 +41,17 @@ def test_a_shift_is_found_to_a_third_of_a_pixel_whatever_drives_by(x: float, y: 
     assert found.is_certain
     assert found.by.x == pytest.approx(x, abs=0.33)
     assert found.by.y == pytest.approx(y, abs=0.33)
+
+
+@pytest.mark.parametrize("went", [4, 11, 20])
+@pytest.mark.parametrize("gain", [1.0, 0.6])
+def test_a_large_vehicle_that_drives_off_where_it_stood_is_no_shift(went: int, gain: float) -> None:
+    reference, picture = (grey(view(with_a_truck=True, truck_at=at)) for at in (240, 240 + went))
+
+    found = ShiftFinder(WIDTH, HEIGHT).find(reference, picture * np.float32(gain))
+
+    assert found.is_certain
+    assert found.by.length < 0.3
 
 
 def test_two_different_places_have_no_shift() -> None:

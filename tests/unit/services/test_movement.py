@@ -47,6 +47,18 @@ def test_what_is_new_is_found_where_it_is() -> None:
     assert np.count_nonzero(scene.moving[224:250, 170:230]) > 0.6 * 26 * 60
 
 
+def test_what_drove_by_while_the_scene_was_learned_is_seen_whole_when_it_comes_again() -> None:
+    finder = MovementFinder(EVERYWHERE)
+    places = [60 + 50 * number for number in range(SETTLING_FRAMES)]
+    for car_at in places:
+        assert finder.look(view(car_at=car_at), 1.0) is None
+
+    for car_at in places[1:-1]:
+        scene = finder.look(view(car_at=car_at), 1.0)
+        assert scene is not None
+        assert np.count_nonzero(scene.moving[224:250, car_at - 30 : car_at + 30]) > 0.6 * 26 * 60
+
+
 @pytest.mark.parametrize(("x", "y"), [(0.5, 0.5), (-2.5, 0.5), (5.5, -4.5)])
 def test_a_fence_that_is_put_back_to_half_a_pixel_does_not_move(x: float, y: float) -> None:
     scene = settled().look(view(x, y), 1.0)

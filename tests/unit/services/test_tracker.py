@@ -113,3 +113,18 @@ def test_what_stands_stays_where_it_is_while_it_fades(fading_by: float) -> None:
     whole = [track for track in following.tracks if len(track.sightings) > 30]
     assert len(whole) == 1
     assert whole[0].last.center.x == pytest.approx(200)
+
+
+def test_a_piece_that_was_counted_makes_what_it_belongs_to_counted() -> None:
+    """A body that is seen only when a piece of it was counted would be counted again, and so would the piece."""
+    following = tracker()
+    for step in range(3):
+        following.follow([blob(300 + 20 * step, length=20)], step / 10, 0.8)
+    following.tracks[0].claim.is_counted = True
+    body = [Blob(Box(x - 50, 185, x + 30, 230), 3000, Point(x - 10, 207), BLACK, False) for x in (360, 380, 400)]
+    following.follow([blob(360, length=20), body[0]], 0.3, 0.8)
+    following.follow([blob(380, length=20), body[1]], 0.4, 0.8)
+
+    following.follow([body[2]], 0.5, 0.8)
+
+    assert [track.claim.is_counted for track in following.tracks] == [True, True]
