@@ -8,6 +8,7 @@ compared with it. What is left over in half of the picture or more is another sc
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SETTLING_SECONDS = 3.0
 SETTLING_FRAMES = 8
+_SETTLING_TOLERANCE = 12  # grey levels in which two of them agree about a pixel
 _SETTLING_PICTURES = 24  # of a scene are enough to know it, and fit into memory at 30 a second, too
 _ABSORBED_AFTER_SECONDS = 45.0  # what stands that long belongs to the scene
 # Colours that a pixel has this share of the time are the scene. A road on which somebody drives all the time is seen
@@ -136,14 +138,14 @@ class MovementFinder:
         """Take one of the pictures that the scene is learned from.
 
         What drives through some of them must not be learned: a model fed with them would not see, for minutes, what
-        comes there in the same colour. Their median has only what is there in most of them.
+        comes there in the same colour.
         """
         self._frames += 1
         self._seconds += seconds
         if self._seconds >= len(self._settling) * SETTLING_SECONDS / _SETTLING_PICTURES:
             self._settling.append(picture)
         if not self.is_settling:
-            self._start_model(np.median(self._settling, axis=0).astype(np.uint8))
+            self._start_model(_commonest(self._settling))
             self._settling.clear()
 
     def _put_back(
@@ -194,8 +196,7 @@ class MovementFinder:
         around = np.ones((3, 3), np.uint8)
         darkest = np.asarray(cv2.erode(background, around), np.uint8)
         brightest = np.asarray(cv2.dilate(background, around), np.uint8)
-        self._low = np.maximum(darkest, _TOLERANCE) - np.uint8(_TOLERANCE)
-        self._high = np.minimum(brightest, 255 - _TOLERANCE) + np.uint8(_TOLERANCE)
+        self._low, self._high = _around(darkest, brightest, _TOLERANCE)
         self._reference = _grey(background, self._half)
 
     def _differing(
@@ -213,6 +214,42 @@ class MovementFinder:
             differing[-down:] = 0
             differing[:down] = 0
         return differing
+
+
+def _commonest(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Return, for each pixel, the mean of the largest group of pictures that agree about it.
+
+    On a busy road that is the road even where vehicles are most of the time, as those have many colours; a median
+    would be one of them.
+    """
+    most = np.zeros(pictures[0].shape[:2], np.uint8)
+    best = np.zeros_like(pictures[0])
+    for picture in pictures:
+        agreeing = np.add.reduce(list(_agreements(pictures, picture)))
+        better = agreeing > most
+        most[better], best[better] = agreeing[better], picture[better]
+    total = np.zeros(best.shape, np.float32)
+    for picture, agrees in zip(pictures, _agreements(pictures, best), strict=True):
+        total += picture * agrees[:, :, None]
+    return np.rint(total / most[:, :, None]).astype(np.uint8)
+
+
+def _agreements(
+    pictures: Sequence[npt.NDArray[np.uint8]], common: npt.NDArray[np.uint8]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield, for each picture, 1 for the pixels of which all channels are as in the common one, and else 0."""
+    low, high = _around(common, common, _SETTLING_TOLERANCE)
+    for picture in pictures:
+        yield np.asarray(cv2.inRange(picture, low, high), np.uint8) // 255
+
+
+def _around(
+    darkest: npt.NDArray[np.uint8], brightest: npt.NDArray[np.uint8], tolerance: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return what is darker and brighter by the tolerance, as far as there are such values."""
+    low = np.maximum(darkest, tolerance) - np.uint8(tolerance)
+    high = np.minimum(brightest, 255 - tolerance) + np.uint8(tolerance)
+    return low, high
 
 
 def _new_model() -> cv2.BackgroundSubtractorMOG2:

@@ -59,6 +59,22 @@ def test_what_drove_by_while_the_scene_was_learned_is_seen_whole_when_it_comes_a
         assert np.count_nonzero(scene.moving[224:250, car_at - 30 : car_at + 30]) > 0.6 * 26 * 60
 
 
+def test_a_road_that_is_seen_less_than_half_of_the_time_is_the_scene_all_the_same() -> None:
+    finder = MovementFinder(EVERYWHERE)
+    colours = [(225, 225, 225), (190, 190, 190), (170, 210, 240), (240, 200, 160), (205, 230, 180)]
+    for number in range(SETTLING_FRAMES):
+        picture = view()
+        if number < len(colours):
+            picture[220:260, 100:380] = colours[number]
+        assert finder.look(picture, 1.0) is None
+
+    scene = finder.look(view(), 1.0)
+
+    assert len(colours) > SETTLING_FRAMES / 2
+    assert scene is not None
+    assert np.count_nonzero(scene.moving) < 0.002 * WIDTH * HEIGHT
+
+
 @pytest.mark.parametrize(("x", "y"), [(0.5, 0.5), (-2.5, 0.5), (5.5, -4.5)])
 def test_a_fence_that_is_put_back_to_half_a_pixel_does_not_move(x: float, y: float) -> None:
     scene = settled().look(view(x, y), 1.0)
