@@ -145,7 +145,12 @@ class MovementFinder:
         if self._seconds >= len(self._settling) * SETTLING_SECONDS / _SETTLING_PICTURES:
             self._settling.append(picture)
         if not self.is_settling:
-            self._start_model(_commonest(self._settling))
+            scene = _commonest(self._settling)
+            self._start_model(scene)
+            # Its noise, by which a grey vehicle is told from the road, is learned from where nothing else was.
+            for number, agrees in enumerate(_agreements(self._settling, scene)):
+                empty = np.where(agrees[:, :, None] > 0, self._settling[number], scene)
+                self._model.apply(empty, learningRate=1 / (number + 2))
             self._settling.clear()
 
     def _put_back(
@@ -225,7 +230,9 @@ def _commonest(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint
     most = np.zeros(pictures[0].shape[:2], np.uint8)
     best = np.zeros_like(pictures[0])
     for picture in pictures:
-        agreeing = np.add.reduce(list(_agreements(pictures, picture)))
+        agreeing = np.zeros_like(most)
+        for agrees in _agreements(pictures, picture):
+            agreeing += agrees
         better = agreeing > most
         most[better], best[better] = agreeing[better], picture[better]
     total = np.zeros(best.shape, np.float32)
