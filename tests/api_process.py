@@ -100,6 +100,11 @@ def api_tree(**settings: Any) -> Iterator[Tree]:
         yield tree
 
 
+def _client(base_url: str) -> httpx.Client:
+    # The server ends a connection that is idle for two seconds: a request must not meet its end.
+    return httpx.Client(base_url=base_url, timeout=20, trust_env=False, limits=httpx.Limits(keepalive_expiry=1))
+
+
 @contextmanager
 def api_process(tree: Tree) -> Iterator[Api]:
     """Run the API of a tree until it listens; it is ended at the end."""
@@ -114,8 +119,8 @@ def api_process(tree: Tree) -> Iterator[Api]:
             stdout=stream,
             cwd="/",
         ) as process,
-        httpx.Client(base_url=f"http://localhost:{config.local_port}", timeout=20, trust_env=False) as local,
-        httpx.Client(base_url=f"http://127.0.0.1:{config.port}", timeout=20, trust_env=False) as tokened,
+        _client(f"http://localhost:{config.local_port}") as local,
+        _client(f"http://127.0.0.1:{config.port}") as tokened,
     ):
         api = Api(tree, process, log, local, tokened)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ansible.storage_programs import MIB, answer, program
+from tests.ansible.storage_role import MIB, answer, program
 from tests.requirements import require, require_commands, require_root
 
 

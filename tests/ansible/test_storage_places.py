@@ -18,7 +18,7 @@ import pytest
 from fieldcam.capture import ring_plan
 from fieldcam.store import space
 from fieldcam.store.volume import Volume
-from tests.ansible.storage_programs import MIB, PATHS, ROLE, answer, program
+from tests.ansible.storage_role import MIB, PATHS, ROLE, answer, program, render
 from tests.requirements import require, require_commands, require_root
 
 # --- files/places.py
@@ -260,6 +260,27 @@ def test_the_marker_of_something_else_stays(text: str, place: Path, memory: Path
     assert said.returncode == 1
     assert "Traceback" not in said.stderr
     assert (place / ".fieldcam-volume").read_text() == text
+
+
+def test_the_marker_is_put_nowhere_but_into_a_tmpfs_of_its_own(tmp_path: Path, place: Path, memory: Path) -> None:
+    inputs: dict[str, Any] = {
+        "storage_capture_dir": str(place), "storage_state_dir": str(memory.parent), "storage_capture_user": "root",
+        "storage_store_group": "root",
+    }  # fmt: skip
+    script = render(tmp_path / "rendered", **inputs) / "fieldcam-handoff"
+    (memory.parent / "handoff.volume").write_text('{"id": "one", "kind": "handoff"}\n')
+
+    refused = subprocess.run([script], capture_output=True, text=True, check=False)
+    untouched = list(place.iterdir())
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    try:
+        runs = [subprocess.run([script], check=False).returncode for _ in range(2)]
+        found = Volume.open(place, "handoff")
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+    assert (refused.returncode, untouched, runs, found.id) == (1, [], [0, 0], "one")
+    assert "is no tmpfs of its own" in refused.stderr
 
 
 # --- files/bare.py

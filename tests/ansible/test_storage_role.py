@@ -11,38 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fieldcam.store.volume import Volume
-from tests.ansible.conftest import Run, ansible, render_role
-from tests.ansible.storage_programs import ROLE
+from tests.ansible.conftest import Run, ansible
+from tests.ansible.storage_role import DISK, ROLE, render
 from tests.requirements import require_commands
 
 # --- what is rendered
-
-FILES = {
-    "etc/systemd/system/tmpfs.mount": "mnt-storage-camera_capture.mount",
-    "etc/systemd/system/archive.mount": "mnt-storage-archive.mount",
-    "etc/systemd/system/fieldcam-handoff.service": "fieldcam-handoff.service",
-    "usr/local/libexec/fieldcam-handoff": "fieldcam-handoff",
-}
-DISK = {
-    "is_image": False, "what": "/dev/disk/by-uuid/0f6e-3c1a", "device_unit": r"dev-disk-by\x2duuid-0f6e\x2d3c1a.device",
-    "fsck_unit": r"systemd-fsck@dev-disk-by\x2duuid-0f6e\x2d3c1a.service",
-}  # fmt: skip
-
-
-VARIABLES = {
-    "__storage_places": {"uid": 990, "gid": 991, "units": {"capture": "mnt-storage-camera_capture.mount",
-                         "ring": "mnt-storage-camera_ring.mount", "archive": "mnt-storage-archive.mount"}},
-    "__storage_sizes": {"capture": 268435456, "ring": 1048576},
-    "__storage_what": "a place",
-    "__storage_mode": "2775",
-    "item": {"key": "capture", "value": "{{ storage_capture_dir }}"},
-}  # fmt: skip
-
-
-def render(target: Path, disk: dict[str, Any] | None = None, **inputs: Any) -> Path:
-    variables = VARIABLES | {"__storage_disk": disk or DISK}
-    return render_role(ROLE, FILES, target, mode=0o755, variables=variables, **inputs)
 
 
 def settings(unit: Path) -> dict[str, str]:
@@ -87,27 +60,6 @@ def test_an_image_file_is_mounted_by_a_loop_and_waits_for_no_device(tmp_path: Pa
 
     assert "loop" in archive["Options"].split(",")
     assert (archive["WantedBy"], "Requires" in archive) == ("multi-user.target", False)
-
-
-def test_the_marker_is_put_nowhere_but_into_a_tmpfs_of_its_own(tmp_path: Path, place: Path, memory: Path) -> None:
-    inputs: dict[str, Any] = {
-        "storage_capture_dir": str(place), "storage_state_dir": str(memory.parent), "storage_capture_user": "root",
-        "storage_store_group": "root",
-    }  # fmt: skip
-    script = render(tmp_path / "rendered", **inputs) / "fieldcam-handoff"
-    (memory.parent / "handoff.volume").write_text('{"id": "one", "kind": "handoff"}\n')
-
-    refused = subprocess.run([script], capture_output=True, text=True, check=False)
-    untouched = list(place.iterdir())
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
-    try:
-        runs = [subprocess.run([script], check=False).returncode for _ in range(2)]
-        found = Volume.open(place, "handoff")
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-    assert (refused.returncode, untouched, runs, found.id) == (1, [], [0, 0], "one")
-    assert "is no tmpfs of its own" in refused.stderr
 
 
 # --- bad input
