@@ -103,3 +103,15 @@ def test_outside_its_region_nothing_moves() -> None:
 
     assert scene is not None
     assert np.count_nonzero(scene.moving) == 0
+
+
+def test_cars_of_one_colour_are_no_road_however_long_they_pass_a_fifth_of_the_time() -> None:
+    finder = settled()
+    empty, with_a_car = view(), view(car_at=200)
+
+    for number in range(449):
+        finder.look(with_a_car if number % 5 == 4 else empty, 1.0)
+    scene = finder.look(with_a_car, 1.0)
+
+    assert scene is not None
+    assert np.count_nonzero(scene.moving[224:250, 170:230]) > 0.6 * 26 * 60
